@@ -1,0 +1,53 @@
+"""jorip (조립): the whole Transformer family, built from shared parts.
+
+Names are loaded when they are first used, so that `import jorip` costs little more than `import torch`.
+"""
+
+from importlib import import_module
+
+__version__ = "0.1.0"
+
+_WHERE = {
+    "Encoder": "architectures.encoder",
+    "Decoder": "architectures.decoder",
+    "EncoderDecoder": "architectures.encoder_decoder",
+    "Output": "architectures.output",
+    "PreNorm": "blocks.pre_norm",
+    "PostNorm": "blocks.post_norm",
+    "Cycle": "blocks.layers",
+    "Each": "blocks.layers",
+    "MultiHead": "parts.mixer.multi_head",
+    "Full": "parts.attention.full",
+    "Dense": "parts.feedforward.dense",
+    "Gated": "parts.feedforward.gated",
+    "LayerNorm": "parts.norm.layer_norm",
+    "RmsNorm": "parts.norm.rms_norm",
+    "Sinusoidal": "parts.position.sinusoidal",
+    "Learned": "parts.position.learned",
+    "Rotary": "parts.position.rotary",
+    "NoPosition": "parts.position.none",
+    "Tokens": "parts.embedding.tokens",
+    "LanguageModel": "parts.readout.language_model",
+    "Classifier": "parts.readout.classifier",
+    "Tagger": "parts.readout.tagger",
+    "Xavier": "core.init",
+    "Normal": "core.init",
+    "Packed": "core.layout",
+    "Key": "core.random",
+    "diff": "core.spec",
+    "JoripError": "core.errors",
+}
+
+__all__ = [*_WHERE, "__version__"]
+
+
+def __getattr__(name: str):
+    if name not in _WHERE:
+        raise AttributeError(f"module 'jorip' has no attribute {name!r}")
+    value = getattr(import_module(f"jorip.{_WHERE[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

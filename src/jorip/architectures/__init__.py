@@ -1,0 +1,1 @@
+"""Architectures: encoder, decoder, encoder-decoder (survey 2.2: the three uses)."""

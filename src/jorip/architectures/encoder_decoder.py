@@ -1,0 +1,115 @@
+"""Encoder-decoder (Vaswani et al. 2017, 1706.03762; survey 2.1): the decoder's blocks also read the encoder's output."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor
+
+from jorip.architectures.base import Architecture, Model, check_tokens, enter, training_key
+from jorip.architectures.decoder import Decoder
+from jorip.architectures.encoder import Encoder, assemble_stack, stack_costs
+from jorip.architectures.output import Output
+from jorip.architectures.single import SingleStack, read
+from jorip.core.context import Context
+from jorip.core.cost import Cost, Shape
+from jorip.core.errors import DataError, SpecError
+from jorip.core.layout import Packed, Rows
+from jorip.core.random import Key
+from jorip.core.site import Site
+from jorip.core.state import ModelState
+
+
+class EncoderDecoder(Architecture):
+    """encoder and decoder have sizes of their own; share: "embeddings" makes both sides use one token table (one shared
+    vocabulary; with a tied readout this is the paper's three-way sharing), "none" keeps them apart."""
+
+    encoder: Encoder
+    decoder: Decoder
+    share: Literal["embeddings", "none"] = "none"
+
+    def site(self) -> Site:
+        if self.share == "embeddings":
+            for field in ("vocab_size", "d_model"):
+                a, b = getattr(self.encoder, field), getattr(self.decoder, field)
+                if a != b:
+                    raise SpecError(f"shared embeddings need equal {field}, found {a} (encoder) and {b} (decoder)")
+        return self.decoder.site("decoder", self.encoder.d_model)
+
+    def assemble(self, site: Site) -> EncoderDecoderModel:
+        encoder = assemble_stack(self.encoder, self.encoder.site("encoder"))
+        decoder = assemble_stack(self.decoder, site)
+        encoder.spec, decoder.spec = self.encoder, self.decoder
+        model = EncoderDecoderModel(encoder, decoder)
+        model.spec = self
+        model.tie()
+        return model
+
+    def n_sublayers(self) -> int:
+        return 2 * self.encoder.n_layers + 3 * self.decoder.n_layers
+
+    def costs(self, shape: Shape) -> dict[str, Cost]:
+        """shape.length is the target's, shape.memory the source's (0: the same)."""
+        memory = shape.memory or shape.length
+        source = Shape(shape.batch, memory)
+        here = Shape(shape.batch, shape.length, memory)
+        return stack_costs(self.encoder, self.encoder.site("encoder"), source) | stack_costs(
+            self.decoder, self.site(), here
+        )
+
+
+class EncoderDecoderModel(Model):
+    def __init__(self, encoder: SingleStack, decoder: SingleStack):
+        super().__init__()
+        self.encoder, self.decoder = encoder, decoder
+
+    def tie(self) -> None:
+        if self.spec.share == "embeddings":  # type: ignore[attr-defined]
+            self.decoder.embedding.tokens.weight = self.encoder.embedding.tokens.weight  # type: ignore[union-attr]
+        self.encoder.tie()
+        self.decoder.tie()
+
+    def encode(
+        self, source: Tensor | Packed, mask: Tensor | None = None, key: Key | None = None, capture: tuple[str, ...] = ()
+    ) -> Rows:
+        """The memory that the decoder reads."""
+        tokens, at = enter(source, mask, None, None)
+        check_tokens(tokens, self.encoder.vocab_size, at, self.encoder.max_len)
+        ctx = Context(mask=self.encoder.mask_rule, key=key, position=self.encoder.position)
+        return self.encoder.run(tokens, at, ctx)[-1]
+
+    def forward(
+        self,
+        source: Tensor | Packed | None,
+        target: Tensor | Packed,
+        /,
+        *,
+        source_mask: Tensor | None = None,
+        target_mask: Tensor | None = None,
+        memory: Rows | None = None,
+        state: ModelState | None = None,
+        targets: Tensor | None = None,
+        label_smoothing: float = 0.0,
+        key: Key | None = None,
+        capture: tuple[str, ...] = (),
+    ) -> Output:
+        """source and target (batch, length) int64 or Packed; target is the decoder's input. `memory` (from `encode`)
+        replaces the source. With targets: the loss instead of logits."""
+        key = training_key(self, key)
+        if memory is None:
+            if source is None:
+                raise DataError("give the source, or the memory that encode(source) returned")
+            memory = self.encode(source, source_mask, key)
+        tokens, at = enter(target, target_mask, None, state)
+        check_tokens(tokens, self.decoder.vocab_size, at, self.decoder.max_len)
+        if at.batch != memory.at.batch and state is None:
+            raise DataError(f"{memory.at.batch} sources but {at.batch} targets: they must be pairs")
+        ctx = Context(
+            mask=self.decoder.mask_rule, state=state.parts if state else None, key=key, position=self.decoder.position
+        )
+        for path in capture:
+            ctx.capture(path)
+        h = self.decoder.run(tokens, at, ctx, memory=memory)[-1]
+        if state is not None:
+            state.lengths = at.total
+        return read(self.decoder.readout, h, targets, label_smoothing, ctx, state, memory)

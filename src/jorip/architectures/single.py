@@ -1,0 +1,113 @@
+"""The module of one stack, encoder or decoder: embed, stack, read out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from jorip.architectures.base import Model, Stack, check_tokens, enter, training_key
+from jorip.architectures.output import Output
+from jorip.core.context import Context
+from jorip.core.layout import Packed, Rows
+from jorip.core.mask import Mask
+from jorip.core.random import Key
+from jorip.core.state import ModelState
+from jorip.parts.readout.base import ReadoutModule
+
+
+class SingleStack(Model):
+    """mask_rule: what self-attention may see (Everything or Causal)."""
+
+    def __init__(
+        self,
+        embedding: nn.Module,
+        position: nn.Module,
+        layers: Stack,
+        norm: nn.Module | None,
+        readout: ReadoutModule | None,
+        mask_rule: Mask,
+        vocab_size: int,
+        max_len: int | None,
+    ):
+        super().__init__()
+        self.embedding, self.position, self.layers = embedding, position, layers
+        self.norm, self.readout = norm, readout
+        self.mask_rule, self.vocab_size, self.max_len = mask_rule, vocab_size, max_len
+
+    def tie(self) -> None:
+        tie_readout(self.readout, self.embedding, self.spec)
+
+    def forward(
+        self,
+        inputs: Tensor | Packed,
+        /,
+        mask: Tensor | None = None,
+        positions: Tensor | None = None,
+        *,
+        segments: Tensor | Packed | None = None,
+        state: ModelState | None = None,
+        targets: Tensor | None = None,
+        label_smoothing: float = 0.0,
+        key: Key | None = None,
+        capture: tuple[str, ...] = (),
+    ) -> Output:
+        """inputs (batch, length) int64 or Packed; mask (batch, length) bool, True = a real token, any side; segments like
+        inputs; targets: rows of a packed batch, or (batch, length) / (batch,), asks for the loss instead of logits;
+        state: continue where an earlier call stopped; capture: public paths whose activations are wanted."""
+        tokens, at = enter(inputs, mask, positions, state)
+        check_tokens(tokens, self.vocab_size, at, self.max_len)
+        ctx = Context(
+            mask=self.mask_rule,
+            state=state.parts if state else None,
+            key=training_key(self, key),
+            position=self.position,
+        )
+        for path in capture:
+            ctx.capture(path)
+        h = self.run(tokens, at, ctx, segments)[-1]
+        if state is not None:
+            state.lengths = at.total
+        return read(self.readout, h, targets, label_smoothing, ctx, state)
+
+    def run(
+        self, tokens: Tensor, at, ctx: Context, segments: Tensor | Packed | None = None, memory: Rows | None = None
+    ) -> list[Rows]:
+        """The embedded rows and the rows after every layer; the last are normed."""
+        if segments is not None:
+            segments = segments.values if isinstance(segments, Packed) else at.take(segments)
+        more: dict[str, Any] = {} if segments is None else {"segments": segments}
+        x = Rows(self.embedding(tokens, at, self.position, ctx, **more), at)
+        outs = self.layers(x, ctx, memory)
+        if self.norm is not None:
+            outs[-1] = Rows(self.norm(outs[-1].x), outs[-1].at)
+        return outs
+
+
+def read(
+    readout: ReadoutModule | None,
+    h: Rows,
+    targets: Tensor | None,
+    smoothing: float,
+    ctx: Context,
+    state: ModelState | None,
+    memory: Rows | None = None,
+) -> Output:
+    """The output in the caller's form; with targets, the loss on the needed positions and no logits."""
+    out = Output(hidden=h.at.edge(h.x), state=state, memory=memory, captures=ctx.captures)
+    out.aux_losses = {".".join(name): value for name, value in ctx.notes.items() if name[1].endswith("loss")}
+    if readout is None:
+        return out
+    if targets is not None:
+        rows = targets if targets.shape == (h.x.shape[0],) or not readout.edge else h.at.take(targets)
+        out.loss = readout.loss(h, rows, smoothing)
+        return out
+    logits = readout.logits(h)
+    out.logits = h.at.edge(logits) if readout.edge else logits
+    return out
+
+
+def tie_readout(readout: ReadoutModule | None, embedding: nn.Module, spec) -> None:
+    """One matrix for embedding and readout, again, after `to_empty`."""
+    if getattr(spec.readout, "tied", False) and readout is not None:
+        readout.out.weight = embedding.tokens.weight  # type: ignore[union-attr]

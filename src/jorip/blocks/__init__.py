@@ -1,0 +1,1 @@
+"""Blocks: how sub-layers, residuals and norms follow each other."""

@@ -1,0 +1,64 @@
+"""The protocol of attention mechanisms: they declare the streams they need and map them to values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from jorip.core.context import Context
+from jorip.core.cost import Cost, Shape
+from jorip.core.site import Site
+from jorip.core.spec import Spec
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A projection that the shell makes: `heads` of `dim`; from the query side, or from the side that is read
+    (`memory`, kept by the decoding state); rotated by the position encoding or not."""
+
+    heads: int
+    dim: int
+    memory: bool = False
+    rotate: bool = False
+
+
+def qkv(site: Site) -> dict[str, Stream]:
+    """The usual three."""
+    return {
+        "q": Stream(site.n_heads, site.head_dim, rotate=True),
+        "k": Stream(site.n_kv_heads, site.head_dim, memory=True, rotate=True),
+        "v": Stream(site.n_kv_heads, site.head_dim, memory=True),
+    }
+
+
+class Mechanism(Spec, family=True, package="jorip.parts.attention"):
+    """Family of attention mechanisms."""
+
+    def check(self, site: Site) -> None:
+        """Raises Refused when the mathematics does not allow this site."""
+
+    def build(self, site: Site) -> MechanismModule:
+        raise TypeError(f"{self.kind} cannot be built")
+
+    def cost(self, site: Site, shape: Shape) -> Cost:
+        """Without the shell's projections."""
+        raise TypeError(f"{self.kind} has no cost")
+
+    @classmethod
+    def examples(cls) -> tuple[Mechanism, ...]:
+        return (cls(),)
+
+
+class MechanismModule(nn.Module):
+    """forward: streams (batch, heads, length, dim) by name -> (batch, heads, q length, dim) and the carry."""
+
+    def streams(self, site: Site) -> dict[str, Stream]:
+        return qkv(site)
+
+    def forward(self, s: dict[str, Tensor], q_at, k_at, carry: dict, ctx: Context) -> tuple[Tensor, dict]:
+        raise TypeError(f"{type(self).__name__} has no forward")
+
+    def weights(self, s: dict[str, Tensor], q_at, k_at, ctx: Context) -> Tensor:
+        """(batch, heads, q, k): the map that `forward` used, recomputed; only for mechanisms that have one."""
+        raise TypeError(f"{type(self).__name__} has no attention map")

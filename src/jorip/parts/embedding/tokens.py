@@ -1,0 +1,60 @@
+"""Token embeddings: E[token] (times sqrt(D) in Vaswani et al. 2017), plus segments, plus positions, norm, dropout."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from jorip.core.context import Context
+from jorip.core.errors import DataError
+from jorip.core.layout import Layout
+from jorip.core.site import Site
+from jorip.ops.dropout import Dropout
+from jorip.parts.embedding.base import Embedding
+from jorip.parts.norm.base import Norm
+
+
+class Tokens(Embedding):
+    """scale: "sqrt" multiplies by sqrt(d_model), as the paper does when the readout shares the weights; segments: how many
+    segment embeddings (2 for text pairs as in BERT), 0 = none; norm: after the sum, as in BERT; dropout: last."""
+
+    scale: Literal["none", "sqrt"] = "none"
+    segments: int = Field(default=0, ge=0)
+    norm: Norm | None = None
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+
+    def build(self, site: Site, vocab_size: int) -> TokenEmbedding:
+        norm = self.norm.build(site.at("norm")) if self.norm else None
+        scale = site.d_model**0.5 if self.scale == "sqrt" else 1.0
+        drop = Dropout(self.dropout, f"{site.path}.dropout")
+        return TokenEmbedding(vocab_size, site.d_model, scale, self.segments, norm, drop)
+
+
+class EmbeddingTable(nn.Embedding):
+    role = "embedding"
+
+    def reset_parameters(self) -> None:
+        """The law runs once over the whole model instead."""
+
+
+class TokenEmbedding(nn.Module):
+    def __init__(self, vocab: int, width: int, scale: float, segments: int, norm: nn.Module | None, dropout: Dropout):
+        super().__init__()
+        self.tokens = EmbeddingTable(vocab, width)
+        self.segments = EmbeddingTable(segments, width) if segments else None
+        self.scale, self.norm, self.dropout = scale, norm, dropout
+
+    def forward(self, tokens: Tensor, at: Layout, position, ctx: Context, segments: Tensor | None = None) -> Tensor:
+        x = self.tokens(tokens)
+        x = x * self.scale if self.scale != 1 else x
+        if segments is not None and self.segments is None:
+            raise DataError(
+                "this model has no segment embeddings: build it with embedding.segments=2, or give no segments"
+            )
+        if self.segments is not None:
+            x = x + (self.segments(segments) if segments is not None else self.segments.weight[0])
+        x = position.embed(x, at)
+        x = self.norm(x) if self.norm is not None else x
+        return self.dropout(x, at, ctx)

@@ -1,0 +1,127 @@
+"""The multi-head shell: Concat(head_1 .. head_H) W^O, head_i = mechanism(Q W_i^Q, K W_i^K, V W_i^V) (survey Eq 2-3).
+
+The shell projects, splits heads, rotates, keeps the decoding state and merges; the mechanism inside maps streams to values.
+`n_kv_heads` of the site makes it multi-query (1; A8.8, Shazeer 2019, 1911.02150) or grouped-query (2305.13245); `head_dim`
+is free (A8.9, Bhojanapalli et al. 2020, 2002.07028).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from jorip.core.context import Context
+from jorip.core.cost import Cost, Shape
+from jorip.core.errors import Refused
+from jorip.core.init import Linear
+from jorip.core.layout import Layout, Rows
+from jorip.core.site import Site
+from jorip.core.state import KeyValue, Source
+from jorip.parts.attention.base import Mechanism, MechanismModule
+from jorip.parts.attention.full import Full
+from jorip.parts.mixer.base import Carry, Mixer, MixerModule
+
+
+class MultiHead(Mixer):
+    """mechanism: what happens inside; bias: of the four projections (the survey's counts have none)."""
+
+    mechanism: Mechanism = Full()
+    bias: bool = True
+
+    def check(self, site: Site) -> None:
+        if site.n_heads % site.n_kv_heads:
+            raise Refused(
+                f"{site.path}: n_heads must be a multiple of n_kv_heads, found {site.n_heads} and {site.n_kv_heads}"
+            )
+        self.mechanism.check(site)
+
+    def build(self, site: Site) -> MultiHeadMixer:
+        self.check(site)
+        return MultiHeadMixer(self.mechanism.build(site), site, self.bias)
+
+    def cost(self, site: Site, shape: Shape) -> Cost:
+        side = {False: shape.rows, True: shape.batch * (shape.memory if site.cross else shape.length)}
+        linear = kept = 0
+        with torch.device("meta"):
+            streams = self.mechanism.build(site).streams(site)
+        for s in streams.values():
+            width = (site.d_memory if s.memory and site.cross else site.d_model) or site.d_model
+            linear += side[s.memory] * width * s.heads * s.dim
+            kept += s.heads * s.dim * (shape.memory if site.cross else shape.length) * s.memory * shape.batch
+        linear += shape.rows * site.n_heads * site.head_dim * site.d_model
+        outs = shape.rows * site.d_model + sum(side[s.memory] * s.heads * s.dim for s in streams.values())
+        return self.mechanism.cost(site, shape) + Cost(linear=linear, activations=outs, state=kept)
+
+    @classmethod
+    def examples(cls) -> tuple[MultiHead, ...]:
+        return tuple(cls(mechanism=e) for m in Mechanism.members().values() for e in m.examples())  # type: ignore
+
+
+class MultiHeadMixer(MixerModule):
+    def __init__(self, mechanism: MechanismModule, site: Site, bias: bool = True):
+        super().__init__()
+        self.mechanism, self.path, self.cross = mechanism, site.path, site.cross
+        self.streams = mechanism.streams(site)
+        self.causal = site.causal
+        for name, s in self.streams.items():
+            width = (site.d_memory if s.memory and site.cross else site.d_model) or site.d_model
+            self.add_module(name, Linear(width, s.heads * s.dim, bias, role="in"))
+        self.out = Linear(site.n_heads * site.head_dim, site.d_model, bias, role="out")
+
+    def forward(self, x: Rows, carry: Carry, ctx: Context, memory: Rows | None = None) -> tuple[Tensor, Carry]:
+        ctx = ctx.crossing() if self.cross else ctx
+        state = ctx.part_state(self.path)
+        s, k_at = self.read(x, memory, ctx, state)
+        if self.path in ctx.captures:
+            ctx.captures[self.path] = self.mechanism.weights(s, x.at, k_at, ctx)
+        y, carry = self.mechanism(s, x.at, k_at, carry, ctx)
+        return self.out(x.at.rows(y.transpose(1, 2).flatten(2))), carry
+
+    def read(self, x: Rows, memory: Rows | None, ctx: Context, state) -> tuple[dict[str, Tensor], Layout]:
+        """All streams as grids, and where the keys are: this call's rows, the memory, or all that the state keeps."""
+        if self.cross:
+            assert memory is not None, f"{self.path} reads a memory, and none was given"
+            s = grids(self.project(x, ctx, memory=False), x.at)
+            if state is None:
+                return s | grids(self.project(memory, ctx, memory=True), memory.at), memory.at
+            if state.streams is None:  # the first step: from then on the memory's streams are held once per source
+                state.streams, state.at = grids(self.project(memory, ctx, memory=True), memory.at), memory.at
+            return s | state.read(), state.span()
+        s = self.project(x, ctx, memory=None)
+        if state is None:
+            return grids(s, x.at), x.at
+        kept, k_at = state.append({n: r for n, r in s.items() if self.streams[n].memory}, x.at)
+        return grids({n: r for n, r in s.items() if n not in kept}, x.at) | kept, k_at
+
+    def project(self, x: Rows, ctx: Context, memory: bool | None) -> dict[str, Tensor]:
+        """Streams of one side (None: both) as rows (rows, heads, dim), rotated where they ask for it."""
+        names = [n for n, s in self.streams.items() if memory is None or s.memory == memory]
+        rows = {}
+        for name, flat in zip(names, self.linears(x.x, names)):
+            s = self.streams[name]
+            r = flat.unflatten(-1, (s.heads, s.dim))
+            rows[name] = ctx.position.rotate(r, x.at, ctx) if s.rotate and ctx.position is not None else r
+        return rows
+
+    def linears(self, x: Tensor, names: list[str]) -> list[Tensor]:
+        """One product for all of them when there are many rows: fewer, larger calls."""
+        maps = [self.get_submodule(n) for n in names]
+        if len(maps) == 1 or x.shape[0] < 64 or any(type(m) is not Linear for m in maps):
+            return [m(x) for m in maps]
+        weight = torch.cat([m.weight for m in maps])  # type: ignore[misc]
+        bias = None if maps[0].bias is None else torch.cat([m.bias for m in maps])  # type: ignore[misc]
+        return list(F.linear(x, weight, bias).split([m.out_features for m in maps], -1))  # type: ignore[misc]
+
+    def new_state(self, batch: int, capacity: int, dtype, device=None):
+        if self.cross:
+            return Source.empty(batch, device)
+        if not self.causal:
+            return None
+        shapes = {n: (s.heads, s.dim) for n, s in self.streams.items() if s.memory}
+        return KeyValue.empty(batch, capacity, shapes, dtype, device)
+
+
+def grids(rows: dict[str, Tensor], at: Layout) -> dict[str, Tensor]:
+    """(rows, heads, dim) -> (batch, heads, longest, dim) each."""
+    return {n: at.grid(r).transpose(1, 2) for n, r in rows.items()}

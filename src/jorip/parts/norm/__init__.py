@@ -1,0 +1,1 @@
+"""Normalisation (survey 5.2)."""

@@ -1,0 +1,28 @@
+"""RMSNorm: y = x / sqrt(mean(x^2) + eps) * weight (Zhang & Sennrich 2019, 1910.07467)."""
+
+import torch
+from torch import Tensor, nn
+
+from jorip.core.site import Site
+from jorip.parts.norm.base import Norm
+
+
+class RmsNorm(Norm, name="rms_norm"):
+    """eps: 1e-6 as in Llama and T5."""
+
+    eps: float = 1e-6
+
+    def build(self, site: Site) -> nn.Module:
+        return RmsNormModule(site.d_model, self.eps)
+
+
+class RmsNormModule(nn.Module):
+    role = "norm"
+
+    def __init__(self, width: int, eps: float):
+        super().__init__()
+        self.weight, self.eps = nn.Parameter(torch.ones(width)), eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = x.to(torch.promote_types(x.dtype, torch.float32))  # statistics in float32 or better
+        return (h * torch.rsqrt(h.square().mean(-1, keepdim=True) + self.eps)).to(x.dtype) * self.weight

@@ -1,0 +1,1 @@
+"""Position representations (survey 5.1)."""

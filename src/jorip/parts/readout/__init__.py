@@ -1,0 +1,1 @@
+"""What is read from the last hidden rows: the thing on top."""

@@ -1,0 +1,56 @@
+"""The protocol of readouts: `logits(rows)`, and `loss(rows, targets)` as a sum and a count, on the needed positions only."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from jorip.core.layout import Rows
+from jorip.core.site import Site
+from jorip.core.spec import Spec
+
+IGNORE = -100  # a target that asks for no loss
+
+
+class Readout(Spec, family=True, package="jorip.parts.readout"):
+    """Family of readouts."""
+
+    def build(self, site: Site, embedding: nn.Module, vocab_size: int) -> ReadoutModule:
+        raise TypeError(f"{self.kind} cannot be built")
+
+    @classmethod
+    def examples(cls) -> tuple[Readout, ...]:
+        return (cls(),)
+
+
+class ReadoutModule(nn.Module):
+    """`edge`: the logits have one row per token, so they take the caller's form."""
+
+    edge = True
+
+    def logits(self, h: Rows) -> Tensor:
+        """(rows, classes), or (batch, classes) for readouts of whole sequences."""
+        raise TypeError(f"{type(self).__name__} has no logits")
+
+    def loss(self, h: Rows, targets: Tensor, label_smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
+        """Sum of cross-entropies and how many; targets (rows,) or (batch,) int64, IGNORE = not asked."""
+        wanted = targets != IGNORE
+        if not bool(wanted.all()):
+            index = wanted.nonzero()[:, 0]
+            return self.wanted_loss(h, targets[index], index, label_smoothing)
+        return self.wanted_loss(h, targets, None, label_smoothing)
+
+    def wanted_loss(self, h: Rows, targets: Tensor, index: Tensor | None, label_smoothing: float):
+        logits = self.logits(h if index is None or not self.edge else Rows(h.x[index], h.at))
+        logits = logits if index is None or self.edge else logits[index]
+        total = F.cross_entropy(
+            logits.float() if logits.dtype.itemsize < 4 else logits,
+            targets,
+            reduction="sum",
+            label_smoothing=label_smoothing,
+        )
+        return total, wanted_count(targets)
+
+
+def wanted_count(targets: Tensor) -> Tensor:
+    return targets.new_tensor(targets.numel())

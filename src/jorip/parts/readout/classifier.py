@@ -1,0 +1,68 @@
+"""Classification readout: one decision for a whole sequence, from a pooled row."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from jorip.core.context import Context
+from jorip.core.init import Linear
+from jorip.core.layout import Rows
+from jorip.core.site import Site
+from jorip.ops.dropout import Dropout
+from jorip.parts.readout.base import Readout, ReadoutModule
+
+Pool = Literal["first", "mean", "max", "last"]
+
+
+class Classifier(Readout):
+    """n_classes; pool: which row or which summary of rows is read ("first" is BERT's [CLS]); hidden: a tanh layer before
+    the decision, as BERT's pooler; dropout: before the decision."""
+
+    n_classes: int = Field(default=2, ge=2)
+    pool: Pool = "mean"
+    hidden: bool = False
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+
+    def build(self, site: Site, embedding: nn.Module, vocab_size: int) -> ClassifierReadout:
+        drop = Dropout(self.dropout, f"{site.path}.dropout")
+        return ClassifierReadout(site.d_model, self.n_classes, self.pool, self.hidden, drop)
+
+    @classmethod
+    def examples(cls):
+        return (cls(), cls(n_classes=5, pool="first", hidden=True), cls(pool="max"), cls(pool="last", dropout=0.1))
+
+
+class ClassifierReadout(ReadoutModule):
+    edge = False
+
+    def __init__(self, width: int, n_classes: int, pool: Pool, hidden: bool, dropout: Dropout):
+        super().__init__()
+        self.pool_name: Pool = pool
+        self.hidden = Linear(width, width, role="readout") if hidden else None
+        self.out = Linear(width, n_classes, role="readout")
+        self.dropout = dropout
+        self.ctx = Context()
+
+    def pool(self, h: Rows) -> Tensor:
+        """(batch, width)."""
+        pooled = pool_rows(h, self.pool_name)
+        return self.hidden(pooled).tanh() if self.hidden is not None else pooled
+
+    def logits(self, h: Rows) -> Tensor:
+        return self.out(self.pool(h))
+
+
+def pool_rows(h: Rows, how: Pool) -> Tensor:
+    """(rows, width) -> (batch, width); an empty sequence pools to zeros."""
+    g = h.at.grid(h.x)
+    if how == "mean":
+        return g.sum(1) / h.at.lengths.clamp(min=1)[:, None].to(g.dtype)
+    if how == "max":
+        hidden = g.masked_fill(~h.at.real[..., None], torch.finfo(g.dtype).min).amax(1)
+        return hidden.masked_fill((h.at.lengths == 0)[:, None], 0)
+    index = (h.at.lengths - 1).clamp(min=0) if how == "last" else torch.zeros_like(h.at.lengths)
+    return g[torch.arange(h.at.batch, device=g.device), index]

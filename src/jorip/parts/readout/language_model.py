@@ -1,0 +1,31 @@
+"""Language-model readout: a distribution over the vocabulary for every row."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from jorip.core.init import Linear
+from jorip.core.layout import Rows
+from jorip.core.site import Site
+from jorip.parts.readout.base import Readout, ReadoutModule
+
+
+class LanguageModel(Readout):
+    """tied: use the token embedding as the output matrix (Press & Wolf 2017, 1608.05859); bias: per vocabulary entry."""
+
+    tied: bool = True
+    bias: bool = False
+
+    def build(self, site: Site, embedding: nn.Module, vocab_size: int) -> LanguageModelReadout:
+        return LanguageModelReadout(site.d_model, vocab_size, self.bias, embedding if self.tied else None)
+
+
+class LanguageModelReadout(ReadoutModule):
+    def __init__(self, width: int, vocab: int, bias: bool, embedding: nn.Module | None):
+        super().__init__()
+        self.out = Linear(width, vocab, bias, role="readout")
+        if embedding is not None:
+            self.out.weight = embedding.tokens.weight  # type: ignore[assignment]
+
+    def logits(self, h: Rows) -> Tensor:
+        return self.out(h.x)
