@@ -1,0 +1,1 @@
+"""Tasks: language, for now; each binds data, a tokenizer, a model and the trainer."""

@@ -1,0 +1,160 @@
+"""What all tasks share. A task binds data, tokenizer and model to the trainer's seam (see training/protocol.py)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from jorip.architectures.base import Architecture, Model
+from jorip.core.errors import ConfigError, did_you_mean
+from jorip.core.random import Key
+from jorip.data.batches import plan_batches
+from jorip.data.quarantine import Quarantine
+from jorip.data.readers import read_all
+from jorip.data.source import Source
+from jorip.data.tokenizers import Tokenizer, train_tokenizer
+from jorip.tasks.config import RunConfig, model_spec
+from jorip.tasks.examples import Batch, Examples
+
+
+class Task:
+    """One learning problem. Subclasses say which roles rows have, how rows become streams, how a batch gives a loss, what
+    validation measures, and how a prediction looks."""
+
+    name: ClassVar[str]
+    recipe: ClassVar[str]  # the model when the configuration names none
+    roles: ClassVar[tuple[str, ...]]
+    lists: ClassVar[tuple[str, ...]] = ()
+    metrics: ClassVar[dict[str, Literal["min", "max"]]] = {"loss": "min"}
+
+    def __init__(self, config: RunConfig, tokenizer: Tokenizer, labels: list[str], model: Model):
+        self.config, self.tokenizer, self.labels, self.model = config, tokenizer, labels, model
+        self.train = self.val = Examples({}, torch.zeros(0, dtype=torch.int64))
+        self.quarantine = Quarantine()
+
+    # what the trainer sees
+
+    @property
+    def sizes(self) -> Tensor:
+        return self.train.sizes
+
+    @property
+    def fingerprint(self) -> str:
+        return f"{self.train.digest()}-{self.tokenizer.fingerprint}"
+
+    @property
+    def selects(self) -> tuple[str, Literal["min", "max"]]:
+        metric = self.config.evaluation.metric
+        if metric not in self.metrics:
+            raise ConfigError(f"evaluation.metric: {self.name} has no {metric!r}{did_you_mean(metric, self.metrics)}")
+        return metric, self.metrics[metric]
+
+    def plan(self, epoch: int) -> list[list[int]]:
+        data = self.config.data
+        return plan_batches(
+            self.sizes, data.tokens, seed=self.config.training.seed, epoch=epoch, max_examples=data.examples
+        )
+
+    def batch(self, ids: list[int], epoch: int) -> Batch:
+        return self.train.take(ids)
+
+    def count(self, batch: Batch) -> int:
+        """Loss terms: by default one per example."""
+        return len(batch["targets"].lengths)
+
+    def loss(self, model: nn.Module, batch: Batch, key: Key | None, label_smoothing: float):
+        out = self.run(model, batch, key, label_smoothing)
+        return out.loss[0], self.count(batch), out.aux_losses
+
+    def run(self, model: nn.Module, batch: Batch, key: Key | None, label_smoothing: float):
+        """The forward pass with a loss."""
+        raise TypeError(f"{self.name} has no forward")
+
+    @torch.no_grad()
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """Mean loss over the validation set, and the task's own metrics."""
+        model.eval()
+        metrics = self.scores(model, self.val) if len(self.val) else {}
+        model.train()
+        return metrics
+
+    def scores(self, model: nn.Module, examples: Examples) -> dict[str, float]:
+        total = count = 0.0
+        for batch in self.batches(examples):
+            sum_, n, _ = self.loss(model, batch, None, 0.0)
+            total, count = total + float(sum_), count + n
+        return {"loss": total / max(count, 1)}
+
+    def batches(self, examples: Examples, tokens: int = 16384) -> Iterable[Batch]:
+        """All of them, like lengths together."""
+        for ids in self.plan_of(examples, tokens):
+            yield examples.take(ids)
+
+    def plan_of(self, examples: Examples, tokens: int = 16384) -> list[list[int]]:
+        return plan_batches(examples.sizes, tokens, seed=0, epoch=0, shuffle=False)
+
+    def samples(self, model: nn.Module) -> list[dict[str, Any]]:
+        return []
+
+    def artifacts(self, folder: Path) -> None:
+        """spec.json, tokenizer.json and task.json: with model.safetensors, all that prediction needs."""
+        write_json(folder / "spec.json", self.model.spec.to_dict())
+        self.tokenizer.save(folder / "tokenizer.json")
+        config = self.config.model_dump(mode="json")
+        write_json(folder / "task.json", {"format": 1, "task": self.name, "labels": self.labels, "config": config})
+
+    # how data become a task
+
+    @classmethod
+    def texts(cls, rows: list[dict[str, Any]]) -> Iterable[str]:
+        """What the tokenizer is trained on."""
+        for row in rows:
+            for role in cls.roles:
+                value = row.get(role)
+                yield from [value] if isinstance(value, str) else value or []
+
+    @classmethod
+    def find_labels(cls, rows: list[dict[str, Any]]) -> list[str]:
+        """Sorted label names, for tasks that have them."""
+        return []
+
+    def encode(self, rows: list[dict[str, Any]], where: str) -> Examples:
+        raise TypeError(f"{self.name} cannot encode")
+
+    @classmethod
+    def complete(cls, spec: Architecture, tokenizer: Tokenizer, labels: list[str]) -> Architecture:
+        """The spec with vocabulary, readout and classes filled in."""
+        return spec.override({"vocab_size": tokenizer.vocab_size})
+
+    @classmethod
+    def read(cls, source: Source, config: RunConfig, quarantine: Quarantine | None = None) -> list[dict[str, Any]]:
+        roles = cls.roles_of(config)
+        return read_all(source, roles, lists=cls.lists, base=config.base, quarantine=quarantine)
+
+    @classmethod
+    def roles_of(cls, config: RunConfig) -> tuple[str, ...]:
+        return cls.roles
+
+    @classmethod
+    def prepare(cls, config: RunConfig) -> Task:
+        """Reads the data, trains the tokenizer, encodes, builds the model with the run's seed."""
+        quarantine = Quarantine()
+        train = cls.read(config.data.train, config, quarantine)
+        val = cls.read(config.data.val, config, quarantine)
+        tokenizer = train_tokenizer(config.tokenizer, cls.texts(train))
+        labels = cls.find_labels(train)
+        spec = cls.complete(model_spec(config.model, cls.recipe), tokenizer, labels)
+        task = cls(config, tokenizer, labels, spec.build(seed=config.training.seed))
+        _ = task.selects  # an unknown metric is refused before anything is trained
+        task.quarantine = quarantine
+        task.train, task.val = task.encode(train, "train"), task.encode(val, "val")
+        return task
+
+
+def write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, ensure_ascii=False, indent=1), encoding="utf-8")

@@ -1,0 +1,96 @@
+"""Language modelling: predict the next token of a text (decoder only)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from jorip.data.store import LanguageModelWindows
+from jorip.inference.generate import generate
+from jorip.tasks.base import Task
+from jorip.tasks.examples import Batch, Examples
+
+
+@dataclass
+class WindowExamples(Examples):
+    """Windows over one stream, instead of streams of examples."""
+
+    windows: LanguageModelWindows = field(kw_only=True)
+
+    def take(self, ids: list[int], epoch: int = 0) -> Batch:
+        inputs, targets = self.windows.take(ids, epoch)
+        return {"inputs": inputs, "targets": targets}
+
+    def digest(self) -> str:
+        return self.windows.fingerprint()
+
+
+class LanguageModel(Task):
+    """Role text. All texts become one stream, with <eos> between them, cut into windows of `data.window` tokens whose offset
+    changes every epoch. Validation reads the whole split in fixed windows."""
+
+    name = "language_model"
+    recipe = "decoder-small"
+    roles = ("text",)
+    metrics = {"loss": "min"}
+
+    def encode(self, rows: list[dict[str, Any]], where: str) -> Examples:
+        t = self.tokenizer
+        stream = t.encode_stream((r["text"] for r in rows), end=t.eos if len(rows) > 1 else None)
+        windows = LanguageModelWindows(
+            stream, self.config.data.window, self.config.training.seed if where == "train" else None
+        )
+        return WindowExamples({}, windows.sizes, rows, windows=windows)
+
+    def batch(self, ids: list[int], epoch: int) -> Batch:
+        return self.train.take(ids, epoch)
+
+    def count(self, batch: Batch) -> int:
+        return int(batch["targets"].lengths.sum())
+
+    def run(self, model, batch, key, label_smoothing):
+        return model(batch["inputs"], targets=batch["targets"].values, key=key, label_smoothing=label_smoothing)
+
+    def scores(self, model: nn.Module, examples: Examples) -> dict[str, float]:
+        """loss in nats per token, perplexity, bits per character of the text."""
+        metrics = super().scores(model, examples)
+        tokens = int(examples.sizes.sum())
+        characters = max(sum(len(r["text"]) for r in examples.rows), 1)
+        bits = metrics["loss"] * tokens / characters / math.log(2)
+        return metrics | {"perplexity": math.exp(min(metrics["loss"], 50.0)), "bits_per_character": bits}
+
+    def samples(self, model: nn.Module) -> list[dict[str, Any]]:
+        """Continuations of the first characters of the validation text."""
+        if not self.val.rows or not self.config.evaluation.samples:
+            return []
+        prompt = self.val.rows[0]["text"][:40]
+        model.eval()
+        made = []
+        for seed in range(self.config.evaluation.samples):
+            text = self.continue_text(model, [prompt], temperature=0.8, seed=seed)[0]
+            made.append({"source": prompt, "target": "", "prediction": text})
+        model.train()
+        return made
+
+    @torch.no_grad()
+    def continue_text(self, model: nn.Module, prompts: list[str], **options: Any) -> list[str]:
+        """The new text only, for each prompt."""
+        t = self.tokenizer
+        options = {"max_new_tokens": self.config.evaluation.max_new_tokens} | options
+        ids = [torch.tensor(t.encode(p) or [t.eos]) for p in prompts]
+        tokens = nn.utils.rnn.pad_sequence(ids, batch_first=True)
+        mask = torch.arange(tokens.shape[1]) < torch.tensor([len(i) for i in ids])[:, None]
+        new = generate(model, tokens, mask=mask, eos=t.eos, **options)
+        return [t.decode(row[: row.index(t.eos)] if t.eos in row else row) for row in new.tolist()]
+
+    def predict(self, rows: list[dict[str, Any]], **options: Any) -> list[dict[str, Any]]:
+        texts = self.continue_text(self.model, [r["text"] for r in rows], **options)
+        return [{"text": r["text"], "prediction": p} for r, p in zip(rows, texts)]
+
+    def evaluate(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        examples = self.encode(rows, "test")
+        return {"tokens": int(examples.sizes.sum()), **self.scores(self.model, examples)}

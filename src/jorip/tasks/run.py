@@ -1,0 +1,122 @@
+"""From a configuration to a task, and from a finished run back to predictions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from jorip.core.errors import CheckpointError, ConfigError, did_you_mean
+from jorip.data.tokenizers import Tokenizer
+from jorip.tasks.base import Task
+from jorip.tasks.config import RunConfig, run_config
+
+_TASKS = {
+    "translate": ("translate", "Translate"),
+    "language_model": ("language_model", "LanguageModel"),
+    "classify": ("classify", "Classify"),
+    "tag": ("tag", "Tag"),
+}
+
+
+def task_class(name: str) -> type[Task]:
+    module, cls = _TASKS[name]
+    return getattr(import_module(f"jorip.tasks.{module}"), cls)
+
+
+def prepare(config: RunConfig) -> Task:
+    """Reads the data, trains the tokenizer, builds the model: ready for `training.loop.train`."""
+    return task_class(config.task).prepare(config)
+
+
+@dataclass
+class Predictor:
+    """A trained task, from a run's best checkpoint or a saved folder."""
+
+    folder: Path
+    task: Task
+
+    @property
+    def task_name(self) -> str:
+        return self.task.name
+
+    def predict(self, rows: list[dict[str, Any] | str], **options: Any) -> list[dict[str, Any]]:
+        """One dict per row, with `prediction`. A bare text stands for the task's first role."""
+        return self.task.predict([self.as_row(r) for r in rows], **options)  # type: ignore[attr-defined]
+
+    def as_row(self, row: dict[str, Any] | str) -> dict[str, Any]:
+        """Raises ConfigError when a role is missing."""
+        roles = [r for r in self.task.roles_of(self.task.config) if r not in ("label", "tags", "target")]
+        if isinstance(row, str):
+            parts = row.split("\t") if len(roles) > 1 else [row]
+            row = dict(zip(roles, parts))
+        for role in roles:
+            if role not in row:
+                raise ConfigError(f"{self.task.name} needs {role!r} in every row, found {sorted(row)}")
+        if "words" in row and isinstance(row["words"], str):
+            row = {**row, "words": row["words"].split()}
+        return row
+
+    def generate(self, prompts: list[str], **options: Any) -> list[str]:
+        """New text for each prompt (language models) or source (translation)."""
+        if self.task.name not in ("language_model", "translate"):
+            raise ConfigError(f"a {self.task.name} model does not generate text: use predict")
+        return [p["prediction"] for p in self.predict(list(prompts), **options)]
+
+    def stream(self, prompt: str, **options: Any) -> Iterator[str]:
+        """The new text of one prompt piece by piece, as it is made."""
+        from jorip.inference.generate import stream
+
+        if self.task.name not in ("language_model", "translate"):
+            raise ConfigError(f"a {self.task.name} model does not generate text: use predict")
+        t = self.task.tokenizer
+        options = {"max_new_tokens": self.task.config.evaluation.max_new_tokens} | options
+        if self.task.name == "translate":
+            ids, options = [*t.encode(prompt), t.eos], {"bos": t.bos} | options
+        else:
+            ids = t.encode(prompt) or [t.eos]
+        made: list[int] = []
+        said = ""
+        for new in stream(self.task.model, torch.tensor([ids]), eos=t.eos, **options):
+            if int(new[0]) == t.eos:
+                break
+            made.append(int(new[0]))
+            text = t.decode(made)
+            if text.endswith("\ufffd"):  # an unfinished character
+                continue
+            yield text[len(said) :]
+            said = text
+
+    def evaluate(self, split: str = "test") -> dict[str, Any]:
+        """Scores on a split of the run's own configuration: val, test, or one of several tests by name."""
+        data = self.task.config.data
+        sources = {"train": data.train, "val": data.val, **data.test}
+        if split not in sources:
+            raise ConfigError(f"this run has no split {split!r}{did_you_mean(split, sources)}")
+        rows = self.task.read(sources[split], self.task.config, self.task.quarantine)
+        return self.task.evaluate(rows)  # type: ignore[attr-defined]
+
+
+def open_run(folder: str | Path) -> Predictor:
+    """A run folder (its best checkpoint), or one checkpoint, or a folder that was saved with its task.
+
+    Raises CheckpointError: nothing there, not a task's folder, damaged files.
+    """
+    from jorip.architectures.folder import find, load
+
+    folder = find(folder)
+    try:
+        saved = json.loads((folder / "task.json").read_text(encoding="utf-8"))
+        config = run_config(saved["config"], str(folder / "task.json"))
+        cls, labels = task_class(saved["task"]), list(saved["labels"])
+    except FileNotFoundError:
+        raise CheckpointError(f"{folder}: has no task.json: train with jorip, or load the model in Python") from None
+    except (ValueError, KeyError, TypeError) as e:
+        raise CheckpointError(f"{folder / 'task.json'}: damaged ({e})") from None
+    model = load(folder).eval()
+    return Predictor(folder, cls(config, Tokenizer.load(folder / "tokenizer.json"), labels, model))

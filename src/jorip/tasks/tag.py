@@ -1,0 +1,104 @@
+"""Sequence labelling: one label per word (encoder only)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from jorip.data.store import RaggedStore
+from jorip.parts.readout.base import IGNORE
+from jorip.parts.readout.tagger import Tagger
+from jorip.tasks.base import Task
+from jorip.tasks.examples import Batch, Examples
+from jorip.tasks.labels import decision_scores, label_ids, label_names
+
+
+class Tag(Task):
+    """Roles words and tags, lists of equal length. A word is read as one or more tokens; its first token is labelled."""
+
+    name = "tag"
+    recipe = "encoder-small"
+    roles = ("words", "tags")
+    lists = ("words", "tags")
+    metrics = {"loss": "min", "accuracy": "max", "macro_f1": "max"}
+
+    @classmethod
+    def texts(cls, rows):
+        for row in rows:
+            yield row["words"]
+
+    @classmethod
+    def find_labels(cls, rows):
+        return label_names((tag for r in rows for tag in r["tags"]), "train")
+
+    @classmethod
+    def complete(cls, spec, tokenizer, labels):
+        return spec.override({"vocab_size": tokenizer.vocab_size, "readout": Tagger(n_classes=len(labels))})
+
+    def encode(self, rows: list[dict[str, Any]], where: str) -> Examples:
+        limit, cut, inputs, targets = self.config.data.max_len, 0, [], []
+        for row in rows:
+            ids, word_of = self.tokenizer.encode_words(row["words"])
+            if limit is not None and len(ids) > limit:
+                ids, word_of, cut = ids[:limit], word_of[:limit], cut + 1
+            first = [i == 0 or word_of[i] != word_of[i - 1] for i in range(len(ids))]
+            labels = label_ids(row["tags"], self.labels, [row] * len(row["tags"]), where) if "tags" in row else None
+            inputs.append(ids)
+            targets.append([(labels[w] if labels else 0) if f else IGNORE for w, f in zip(word_of, first)])
+        streams = {"inputs": RaggedStore.of(inputs), "targets": RaggedStore.of(targets)}
+        return Examples(streams, streams["inputs"].sizes, rows, cut)
+
+    def count(self, batch: Batch) -> int:
+        return int((batch["targets"].values != IGNORE).sum())
+
+    def run(self, model, batch, key, label_smoothing):
+        return model(batch["inputs"], targets=batch["targets"].values, key=key, label_smoothing=label_smoothing)
+
+    def scores(self, model: nn.Module, examples: Examples) -> dict[str, float]:
+        """accuracy counts every word, those beyond max_len as wrong."""
+        total, predicted, wanted = 0.0, [], []
+        for batch in self.batches(examples):
+            targets = batch["targets"].values.long()
+            first = targets != IGNORE
+            logits = model(batch["inputs"]).logits[first]
+            total += float(nn.functional.cross_entropy(logits, targets[first], reduction="sum"))
+            predicted.append(logits.argmax(-1))
+            wanted.append(targets[first])
+        p, w = torch.cat(predicted), torch.cat(wanted)
+        scores = decision_scores(p, w, len(self.labels))
+        words = sum(len(r["words"]) for r in examples.rows)
+        scores["accuracy"] *= len(w) / max(words, 1)
+        return {"loss": total / max(len(w), 1), **scores}
+
+    def samples(self, model: nn.Module) -> list[dict[str, Any]]:
+        rows = self.val.rows[: self.config.evaluation.samples]
+        model.eval()
+        made = [
+            {"source": " ".join(r["words"]), "target": " ".join(r["tags"]), "prediction": " ".join(p["prediction"])}
+            for r, p in zip(rows, self.predict(rows))
+        ]
+        model.train()
+        return made
+
+    @torch.no_grad()
+    def predict(self, rows: list[dict[str, Any]], **_: Any) -> list[dict[str, Any]]:
+        """One label per word; None for words beyond max_len."""
+        if not rows:
+            return []
+        examples = self.encode([{"words": r["words"], "row": r.get("row", 0)} for r in rows], "predict")
+        made: list[dict[str, Any]] = [{} for _ in rows]
+        for ids in self.plan_of(examples):
+            batch = examples.take(ids)
+            best = self.model(batch["inputs"]).logits.argmax(-1)
+            for i, labels, targets in zip(ids, best.split(batch["inputs"].lengths.tolist()), batch["targets"].split()):
+                names: list[str | None] = [self.labels[k] for k in labels[targets != IGNORE].tolist()]
+                names += [None] * (len(rows[i]["words"]) - len(names))
+                made[i] = {"words": rows[i]["words"], "prediction": names}
+        return made
+
+    @torch.no_grad()
+    def evaluate(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        words = sum(len(r["words"]) for r in rows)
+        return {"examples": len(rows), "words": words, **self.scores(self.model, self.encode(rows, "test"))}
