@@ -12,9 +12,9 @@ from jorip.blocks.base import Block
 from jorip.blocks.layers import Each
 from jorip.core.context import Context
 from jorip.core.cost import CostTree, Shape
-from jorip.core.errors import DataError, SpecError
+from jorip.core.errors import ConfigError, SpecError, did_you_mean
 from jorip.core.init import Init, Xavier, initialise
-from jorip.core.layout import Layout, Packed, Rows
+from jorip.core.layout import Rows
 from jorip.core.random import Key
 from jorip.core.site import Site
 from jorip.core.spec import FORMAT, Spec
@@ -28,7 +28,8 @@ class Architecture(Spec, family=True, package="jorip.architectures"):
     init: Init = Xavier()
 
     def build(self, *, device=None, dtype: torch.dtype | None = None, seed: int | None = None) -> Model:
-        """An `nn.Module`. seed: of the initial weights; None draws one from torch's generator. `device="meta"` allocates nothing."""
+        """An `nn.Module`. seed: of the initial weights; None draws one from torch's generator. device "meta" allocates
+        nothing."""
         with torch.device("meta"):
             model = self.assemble(self.site())
         model.spec = self
@@ -97,7 +98,7 @@ class Stacked(Architecture, abstract=True):
     @field_validator("layer", mode="before", check_fields=False)
     @classmethod
     def _tuple(cls, value):
-        return Each(*value) if isinstance(value, tuple | list) else value
+        return Each(*value) if isinstance(value, tuple | list) else value  # type: ignore[call-arg]
 
     def heads_site(self, path: str, **more) -> Site:
         if self.head_dim is None and self.d_model % self.n_heads:
@@ -132,7 +133,7 @@ class Stacked(Architecture, abstract=True):
         blocks = [layer.of(i) for i in range(self.n_layers)]
         i = int(number)
         blocks[i] = blocks[i].override({rest: value}) if rest else Block.parse(value)
-        return self.with_fields(layer=Each(*blocks))
+        return self.with_fields(layer=Each(*blocks))  # type: ignore[call-arg]
 
     def n_sublayers(self) -> int:
         return 2 * self.n_layers
@@ -151,7 +152,7 @@ class Model(nn.Module):
         return next(self.parameters()).dtype
 
     def new_state(self, batch: int, capacity: int = 64) -> ModelState:
-        """An empty decoding state for `batch` sequences; `capacity` rows are preallocated, more are added when needed."""
+        """An empty decoding state for `batch` sequences; `capacity` rows are preallocated, more are added if needed."""
         device = next(self.parameters()).device
         parts = {}
         for module in self.modules():
@@ -159,6 +160,10 @@ class Model(nn.Module):
                 state = module.new_state(batch, capacity, self.dtype, device)
                 if state is not None:
                     parts[module.path] = state
+        if not parts and any(isinstance(module, MixerModule) for module in self.modules()):
+            raise ConfigError(
+                f"this {self.spec.kind} is not causal: it sees whole sequences, so it has no decoding state"
+            )
         return ModelState(parts, torch.zeros(batch, dtype=torch.int64, device=device))
 
     def generate(self, tokens: Tensor, mask: Tensor | None = None, **options: Any) -> Tensor:
@@ -179,41 +184,17 @@ class Stack(nn.ModuleList):
         return outs
 
 
-def enter(inputs: Tensor | Packed, mask: Tensor | None, positions: Tensor | None, state: ModelState | None):
-    """The caller's inputs as rows and their layout.
-
-    Raises DataError for shapes that do not fit, with both shapes.
-    """
-    start = None if state is None or not bool(state.lengths.any()) else state.lengths
-    if isinstance(inputs, Packed):
-        flat = None if positions is None else positions.reshape(-1)
-        return inputs.values, Layout.of(inputs.lengths, inputs.uid, start, flat)
-    if inputs.dim() < 2:
-        raise DataError(
-            f"inputs must be (batch, length), found {tuple(inputs.shape)}: use inputs[None] for one sequence"
-        )
-    if mask is None:
-        mask = torch.ones(inputs.shape[:2], dtype=torch.bool, device=inputs.device)
-    elif mask.shape != inputs.shape[:2]:
-        raise DataError(f"mask {tuple(mask.shape)} does not fit inputs {tuple(inputs.shape)}: both are (batch, length)")
-    at = Layout.pack(mask, start=start, positions=positions)
-    return at.take(inputs), at
-
-
 def training_key(model: nn.Module, key: Key | None) -> Key | None:
     """Random draws only in training mode."""
     return (key or Key.fresh()) if model.training else None
 
 
-def check_tokens(tokens: Tensor, vocab_size: int, at: Layout, max_len: int | None) -> None:
-    """Raises DataError for ids outside the vocabulary and sequences beyond max_len."""
-    if tokens.numel() and (int(tokens.max()) >= vocab_size or int(tokens.min()) < 0):
-        raise DataError(
-            f"token ids must be 0 to {vocab_size - 1}, found {int(tokens.min())} to {int(tokens.max())}: "
-            "is this the model's own tokenizer?"
-        )
-    if max_len is not None and at.batch and at.longest and int(at.total.max()) > max_len:
-        raise DataError(
-            f"a sequence of {int(at.total.max())} tokens is longer than max_len={max_len}: "
-            "truncate it, or build the model with a larger max_len"
-        )
+def check_captures(captures: dict[str, Tensor | None], model: nn.Module) -> None:
+    """Raises ConfigError when a path was asked for that has no attention map."""
+    paths = [m.path for m in model.modules() if isinstance(m, MixerModule)]
+    for path, found in captures.items():
+        if found is None:
+            raise ConfigError(
+                f"there is no attention map at {path!r}: attention layers that this call runs have one"
+                f"{did_you_mean(path, [p for p in paths if p != path])}"
+            )

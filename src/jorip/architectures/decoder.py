@@ -1,4 +1,4 @@
-"""Decoder: causal self-attention; alone it is a language model (the cross-attention module is removed, survey 2.2.2)."""
+"""Decoder: causal self-attention; alone it is a language model (cross-attention is removed, survey 2.2.2)."""
 
 from __future__ import annotations
 

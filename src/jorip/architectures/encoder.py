@@ -19,8 +19,8 @@ from jorip.parts.readout.base import Readout
 
 
 class Encoder(Stacked):
-    """layer: one block for all layers, a `Cycle`, or a tuple naming each; norm: after the last layer (pre-norm stacks need
-    it); readout: what is read on top, None = hidden rows only."""
+    """layer: one block for all layers, a `Cycle`, or a tuple naming each; norm: after the last layer (pre-norm stacks
+    need it); readout: what is read on top, None = hidden rows only."""
 
     embedding: Embedding = Tokens()
     position: Position = Sinusoidal()
@@ -56,8 +56,6 @@ def stack_costs(spec, site: Site, shape: Shape) -> dict[str, Cost]:
     for block, s in spec.layer_sites(site):
         for name, cost in block.cost(s, shape).items():
             costs[f"{s.path}.{name}"] = cost
-    if spec.readout is not None and spec.readout.kind == "language_model":
-        costs[site.at("readout").path] = Cost(
-            linear=shape.rows * site.d_model * spec.vocab_size, activations=shape.rows * spec.vocab_size, sequential=1
-        )
+    if spec.readout is not None:
+        costs[site.at("readout").path] = spec.readout.cost(site.at("readout"), shape, spec.vocab_size)
     return costs

@@ -1,4 +1,4 @@
-"""Encoder-decoder (Vaswani et al. 2017, 1706.03762; survey 2.1): the decoder's blocks also read the encoder's output."""
+"""Encoder-decoder (Vaswani et al. 2017, 1706.03762; survey 2.1): the decoder's blocks also read what was encoded."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from typing import Literal
 
 from torch import Tensor
 
-from jorip.architectures.base import Architecture, Model, check_tokens, enter, training_key
+from jorip.architectures.base import Architecture, Model, check_captures, training_key
 from jorip.architectures.decoder import Decoder
 from jorip.architectures.encoder import Encoder, assemble_stack, stack_costs
 from jorip.architectures.output import Output
 from jorip.architectures.single import SingleStack, read
 from jorip.core.context import Context
 from jorip.core.cost import Cost, Shape
+from jorip.core.entry import check_tokens, enter
 from jorip.core.errors import DataError, SpecError
 from jorip.core.layout import Packed, Rows
 from jorip.core.random import Key
@@ -70,12 +71,17 @@ class EncoderDecoderModel(Model):
         self.decoder.tie()
 
     def encode(
-        self, source: Tensor | Packed, mask: Tensor | None = None, key: Key | None = None, capture: tuple[str, ...] = ()
+        self,
+        source: Tensor | Packed,
+        mask: Tensor | None = None,
+        key: Key | None = None,
+        captures: dict[str, Tensor | None] | None = None,
     ) -> Rows:
-        """The memory that the decoder reads."""
+        """The memory that the decoder reads. captures: public paths; their activations are written into it."""
         tokens, at = enter(source, mask, None, None)
         check_tokens(tokens, self.encoder.vocab_size, at, self.encoder.max_len)
         ctx = Context(mask=self.encoder.mask_rule, key=key, position=self.encoder.position)
+        ctx.captures = {} if captures is None else captures
         return self.encoder.run(tokens, at, ctx)[-1]
 
     def forward(
@@ -95,21 +101,24 @@ class EncoderDecoderModel(Model):
     ) -> Output:
         """source and target (batch, length) int64 or Packed; target is the decoder's input. `memory` (from `encode`)
         replaces the source. With targets: the loss instead of logits."""
-        key = training_key(self, key)
+        key, captures = training_key(self, key), dict.fromkeys(capture)
         if memory is None:
             if source is None:
                 raise DataError("give the source, or the memory that encode(source) returned")
-            memory = self.encode(source, source_mask, key)
+            memory = self.encode(source, source_mask, key, captures)
         tokens, at = enter(target, target_mask, None, state)
         check_tokens(tokens, self.decoder.vocab_size, at, self.decoder.max_len)
         if at.batch != memory.at.batch and state is None:
             raise DataError(f"{memory.at.batch} sources but {at.batch} targets: they must be pairs")
         ctx = Context(
-            mask=self.decoder.mask_rule, state=state.parts if state else None, key=key, position=self.decoder.position
+            mask=self.decoder.mask_rule,
+            state=state.parts if state else None,
+            key=key,
+            position=self.decoder.position,
+            captures=captures,
         )
-        for path in capture:
-            ctx.capture(path)
         h = self.decoder.run(tokens, at, ctx, memory=memory)[-1]
+        check_captures(captures, self)
         if state is not None:
             state.lengths = at.total
         return read(self.decoder.readout, h, targets, label_smoothing, ctx, state, memory)

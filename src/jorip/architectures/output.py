@@ -12,9 +12,9 @@ from jorip.core.state import ModelState
 
 @dataclass
 class Output:
-    """hidden (batch, length, width) and logits (batch, length, classes) are in the caller's form, zero where the mask is
-    False (packed rows for packed inputs); logits (batch, classes) for readouts of whole sequences, None when the model
-    has no readout or only a loss was asked; pooled (batch, width); loss: (sum, count); memory: the encoder's rows."""
+    """hidden (batch, length, width) and logits (batch, length, classes) are in the caller's form, zero where the mask
+    is False (packed rows for packed inputs); logits (batch, classes) for readouts of whole sequences, None when the
+    model has no readout or only a loss was asked; pooled (batch, width); loss: (sum, count); memory: encoded rows."""
 
     hidden: Tensor
     logits: Tensor | None = None

@@ -6,9 +6,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from jorip.architectures.base import Model, Stack, check_tokens, enter, training_key
+from jorip.architectures.base import Model, Stack, check_captures, training_key
 from jorip.architectures.output import Output
 from jorip.core.context import Context
+from jorip.core.entry import check_tokens, enter
 from jorip.core.layout import Packed, Rows
 from jorip.core.mask import Mask
 from jorip.core.random import Key
@@ -52,8 +53,8 @@ class SingleStack(Model):
         key: Key | None = None,
         capture: tuple[str, ...] = (),
     ) -> Output:
-        """inputs (batch, length) int64 or Packed; mask (batch, length) bool, True = a real token, any side; segments like
-        inputs; targets: rows of a packed batch, or (batch, length) / (batch,), asks for the loss instead of logits;
+        """inputs (batch, length) int64 or Packed; mask (batch, length) bool, True = a real token, any side; segments
+        like inputs; targets: rows of a packed batch, or (batch, length) / (batch,), asks for a loss instead of logits;
         state: continue where an earlier call stopped; capture: public paths whose activations are wanted."""
         tokens, at = enter(inputs, mask, positions, state)
         check_tokens(tokens, self.vocab_size, at, self.max_len)
@@ -62,10 +63,10 @@ class SingleStack(Model):
             state=state.parts if state else None,
             key=training_key(self, key),
             position=self.position,
+            captures=dict.fromkeys(capture),
         )
-        for path in capture:
-            ctx.capture(path)
         h = self.run(tokens, at, ctx, segments)[-1]
+        check_captures(ctx.captures, self)
         if state is not None:
             state.lengths = at.total
         return read(self.readout, h, targets, label_smoothing, ctx, state)
@@ -100,9 +101,9 @@ def read(
         return out
     if targets is not None:
         rows = targets if targets.shape == (h.x.shape[0],) or not readout.edge else h.at.take(targets)
-        out.loss = readout.loss(h, rows, smoothing)
+        out.loss = readout.loss(h, rows, smoothing, ctx)
         return out
-    logits = readout.logits(h)
+    logits = readout.logits(h, ctx)
     out.logits = h.at.edge(logits) if readout.edge else logits
     return out
 

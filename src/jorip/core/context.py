@@ -14,8 +14,8 @@ from jorip.core.random import Key, row_keys
 
 @dataclass
 class Context:
-    """mask: what self-attention may see; shared: made once per stack (rotary tables, row keys); state: what decoding keeps,
-    by path; key: random draws of this step, None outside training; position: the stack's position encoding;
+    """mask: what self-attention may see; shared: made once per stack (rotary tables, row keys); state: what decoding
+    keeps, by path; key: random draws of this step, None outside training; position: the stack's position encoding;
     notes: auxiliary losses and statistics by (path, name), assigned so that recomputation is harmless;
     captures: activations asked for by public path."""
 
@@ -41,6 +41,6 @@ class Context:
     def row_keys(self, at: Layout) -> Tensor:
         """(rows,) int32 hash of each row's sample and place, made once per layout."""
         name = ("row_keys", id(at))
-        if name not in self.shared:
-            self.shared[name] = row_keys(at.uid[at.sample], at.order)
-        return self.shared[name]
+        if name not in self.shared:  # the layout is kept beside them, so that its id cannot come to name another one
+            self.shared[name] = at, row_keys(at.uid[at.sample], at.order)
+        return self.shared[name][1]

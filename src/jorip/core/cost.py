@@ -1,9 +1,9 @@
 """What a part costs, counted, not estimated: each spec says it in one short method.
 
 MACs are multiply-accumulates (1 MAC = 2 FLOPs) of matrix products, split in those against weights (`linear`) and those
-between tokens (`mixing`), because the survey's Table 1 argues about exactly these two. Activations are the elements that
-training keeps for the backward pass, state the elements that decoding keeps, `sequential` the operations that cannot run at
-the same time, `path` the longest path between two positions (survey Table 2).
+between tokens (`mixing`), because the survey's Table 1 argues about exactly these two. Activations are the elements
+that training keeps for the backward pass, state the elements that decoding keeps, `sequential` the operations that
+cannot run at the same time, `path` the longest path between two positions (survey Table 2).
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class CostTree:
     parts: dict[str, Cost] = field(default_factory=dict)
     parameters: dict[str, int] = field(default_factory=dict)
     total_parameters: int = 0
-    shape: Shape = Shape(1, 1)
+    shape: Shape = field(default_factory=lambda: Shape(1, 1))
 
     @property
     def total(self) -> Cost:

@@ -10,7 +10,7 @@ from jorip.core.spec import Spec
 
 
 class Linear(nn.Linear):
-    """`nn.Linear` that knows its role: "in" (into a sub-layer), "out" (back to the residual stream), "readout", "gate"."""
+    """`nn.Linear` that knows its role: "in" (to a sub-layer), "out" (to the residual stream), "readout", "gate"."""
 
     def __init__(self, d_in: int, d_out: int, bias: bool = True, role: str = "in"):
         super().__init__(d_in, d_out, bias=bias)
@@ -37,7 +37,8 @@ class Init(Spec, family=True, package="jorip.core"):
 
 
 class Xavier(Init):
-    """Uniform with variance 2 / (fan_in + fan_out) (Glorot & Bengio 2010); embeddings N(0, 1/d), as in Vaswani et al. 2017."""
+    """Uniform with variance 2 / (fan_in + fan_out) (Glorot & Bengio 2010); embeddings N(0, 1/d), as in Vaswani et al.
+    2017."""
 
     gain: float = 1.0
 
@@ -63,20 +64,20 @@ class Normal(Init):
 def initialise(model: nn.Module, law: Init, n_sublayers: int, seed: int) -> None:
     """Fills every parameter from its own generator, keyed by (seed, name): adding a part does not change the others.
 
-    A module may carry `role` (for all its parameters) or `roles` (by parameter name), or `reset_own(generator)` for what
-    follows no law.
+    A module may carry `role` (for all its parameters) or `roles` (by parameter name), or
+    `reset_own(name, parameter, generator)` for what follows no law.
     """
     done: set[int] = set()
     for path, module in model.named_modules():
         if hasattr(module, "reset"):
-            module.reset()  # buffers, so that meta -> to_empty -> initialise equals a direct build
+            module.reset()  # type: ignore[operator]  # buffers, so that meta -> to_empty -> initialise equals a direct build
         for name, p in module._parameters.items():
             if p is None or id(p) in done:
                 continue
             done.add(id(p))
             generator = torch.Generator(p.device).manual_seed(mix_ints(seed, salt(f"{path}.{name}")))
             if hasattr(module, "reset_own"):
-                module.reset_own(name, p, generator)
+                module.reset_own(name, p, generator)  # type: ignore[operator]
                 continue
             role = getattr(module, "roles", {}).get(name) or getattr(module, "role", None)
             if role is None and isinstance(module, nn.LSTM | nn.RNN):
@@ -86,10 +87,11 @@ def initialise(model: nn.Module, law: Init, n_sublayers: int, seed: int) -> None
 
 
 def _recurrent(module: nn.LSTM | nn.RNN, p: nn.Parameter, name: str, generator: torch.Generator) -> None:
-    """Orthogonal recurrent weights per gate, Xavier input weights, the LSTM's forget gate open (Jozefowicz et al. 2015)."""
+    """Orthogonal recurrent weights per gate, Xavier input weights, an open forget gate (Jozefowicz et al. 2015)."""
     if name.startswith("weight_hh"):
         for gate in p.split(module.hidden_size):
-            nn.init.orthogonal_(gate, generator=generator)
+            exact = torch.empty_like(gate, dtype=torch.promote_types(gate.dtype, torch.float32))  # QR knows no bfloat16
+            gate.copy_(nn.init.orthogonal_(exact, generator=generator))
     elif name.startswith("weight_ih"):
         for gate in p.split(module.hidden_size):
             nn.init.xavier_uniform_(gate, generator=generator)

@@ -8,7 +8,7 @@ one-decoding-step batches thus run the same code and give the same numbers.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import torch
@@ -18,7 +18,7 @@ from jorip.core.errors import DataError
 
 
 class Packed(NamedTuple):
-    """Sequences one after the other: values (rows, *), lengths (batch,) int64, uid (batch,) int64 (names each sample)."""
+    """Sequences one after the other: values (rows, *), lengths (batch,) int64, uid (batch,) int64 (names samples)."""
 
     values: Tensor
     lengths: Tensor
@@ -189,6 +189,11 @@ class Layout:
     def total(self) -> Tensor:
         """(batch,) rows of each sequence, earlier calls included."""
         return self.lengths if self.start is None else self.lengths + self.start
+
+    def backwards(self) -> Layout:
+        """The same rows, each sequence's last one first in the grid, which stays left-aligned."""
+        end = (torch.arange(self.batch, device=self.lengths.device) * self.longest + self.total - 1)[self.sample]
+        return replace(self, slots=end - self.order)
 
     def last(self) -> Tensor:
         """(batch,) row index of each sequence's last row."""

@@ -49,11 +49,15 @@ def mix_ints(*values: int) -> int:
 
 def mix(x: Tensor, number: int) -> Tensor:
     """Hashes int32 `x` with a Python integer; same shape."""
-    h = x ^ _signed(number)
-    h = h * _M1
-    h = h ^ (h >> 15)
-    h = h * _M2
-    return h ^ (h >> 13)
+    h = (x ^ _signed(number)) * _M1
+    h = _fold(h, 15) * _M2
+    return _fold(h, 13)
+
+
+def _fold(h: Tensor, shift: int) -> Tensor:
+    """h ^ (h >>> shift), in place. torch shifts arithmetically; without the mask the sign bit would cancel itself."""
+    h ^= (h >> shift).bitwise_and_((1 << (32 - shift)) - 1)
+    return h
 
 
 def row_keys(uid: Tensor, position: Tensor) -> Tensor:
@@ -69,11 +73,18 @@ def uniform_bits(keys: Tensor, columns: int, number: int) -> Tensor:
     cols = mix(torch.arange(columns, dtype=torch.int32, device=keys.device), number ^ 0x5BD1E99)
     h = rows[..., None] ^ cols
     h *= _M1
-    h ^= h >> 15
+    h = _fold(h, 15)
     h *= _M2
-    return h
+    return _fold(h, 13)
 
 
-def keep(bits: Tensor, p: float) -> Tensor:
-    """True with probability 1 - p."""
-    return bits >= int(p * 2**32) - 2**31
+def drop_scale(keys: Tensor, columns: int, number: int, p: float, dtype: torch.dtype) -> Tensor:
+    """(*, columns): 0 with probability p, else 1 / (1 - p): what dropout multiplies by.
+
+    Each int32 of the hash gives two draws of 16 bits, so p is a multiple of 2^-16. The comparison writes floats straight away and
+    the product is a plain one, because torch's `where` and `masked_fill` on bool masks take ten times as long on a CPU.
+    """
+    draws = uniform_bits(keys, (columns + 1) // 2, number).view(torch.int16)[..., :columns]
+    kept = torch.empty(draws.shape, dtype=dtype, device=keys.device)
+    torch.ge(draws, round(p * 2**16) - 2**15, out=kept)
+    return kept.mul_(1 / (1 - p))

@@ -1,8 +1,8 @@
 """A model is a value: trees of small frozen specs.
 
 A *family* is an open set of specs that can stand in one slot (mixers, norms, positions ...). A field typed by a family
-accepts an instance, a name, or `{name: {field: value}}`, and writes itself back as the latter, so specs survive YAML and
-JSON. Names resolve only among registered classes: nothing is ever imported because a file says so.
+accepts an instance, a name, or `{name: {field: value}}`, and writes itself back as the latter, so specs survive YAML
+and JSON. Names resolve only among registered classes: nothing is ever imported because a file says so.
 """
 
 from __future__ import annotations
@@ -171,13 +171,13 @@ def explain(cls: type[BaseModel], error: ValidationError) -> str:
     for e in error.errors():
         where = ".".join(str(x) for x in e["loc"])
         if e["type"] == "extra_forbidden":
-            lines.append(f"{name} has no field {where!r}{did_you_mean(e['loc'][-1], cls.model_fields)}")
+            lines.append(f"{name} has no field {where!r}{did_you_mean(str(e['loc'][-1]), cls.model_fields)}")
         elif e["type"] == "missing":
             lines.append(f"{name} needs the field {where!r}")
         elif e["type"] == "spec":
             lines.append(f"{name}.{where}: {e['msg']}")
         elif e["type"] == "value_error":
-            lines.append(f"{name}{'.' if where else ''}{where}: {e['ctx']['error']}")
+            lines.append(f"{name}{'.' if where else ''}{where}: {e.get('ctx', {}).get('error')}")
         else:
             lines.append(f"{name}.{where}: {e['msg'][0].lower()}{e['msg'][1:]}, found {e['input']!r}")
     return "\n".join(lines)

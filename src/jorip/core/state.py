@@ -1,7 +1,7 @@
 """What a model remembers between calls: explicit objects, one per mixer, kept by path.
 
-A state knows how to `select` rows of the batch (beams, finished sequences), to `snapshot` and `restore` itself (for what
-cannot be cut back), and how many bytes it holds.
+A state knows how to `select` rows of the batch (beams, finished sequences), to `snapshot` and `restore` itself (for
+what cannot be cut back), and how many bytes it holds.
 """
 
 from __future__ import annotations
@@ -82,6 +82,7 @@ class KeyValue(State):
         longest = int(total.max()) if at.batch else 0
         self.grow(longest)
         for name, new in rows.items():
+            new = new.to(self.streams[name].dtype)  # under autocast the projections are narrower than what is kept
             if torch.is_grad_enabled():
                 self.streams[name] = self.streams[name].index_put((at.sample, at.order), new)
             else:
@@ -97,11 +98,18 @@ class KeyValue(State):
                 self.streams[name] = torch.cat([old, old.new_zeros(old.shape[0], more, *old.shape[2:])], 1)
 
     def select(self, rows: Tensor) -> None:
-        longest = int(self.lengths.max()) if len(self.lengths) else 0
+        longest = int(self.lengths.max()) if len(self.lengths) else 0  # only the used part is copied
+        moved = (rows != torch.arange(len(rows), device=rows.device)).nonzero()[:, 0]
         for name, old in self.streams.items():
-            new = old.new_empty(len(rows), *old.shape[1:])  # only the used part is copied
-            new[:, :longest] = old[:, :longest].index_select(0, rows)
-            self.streams[name] = new
+            if (
+                len(rows) <= len(old) and not torch.is_grad_enabled()
+            ):  # in place, which saves fresh memory at every step
+                old[moved, :longest] = old[rows[moved], :longest]
+                self.streams[name] = old[: len(rows)]
+            else:
+                new = old.new_zeros(len(rows), *old.shape[1:])  # zeros: what is beyond must stay finite
+                new[:, :longest] = old[:, :longest].index_select(0, rows)
+                self.streams[name] = new
         self.lengths = self.lengths[rows]
 
     @property
@@ -113,27 +121,27 @@ class KeyValue(State):
 class Source(State):
     """A memory's keys and values, computed at the first step and held once per source however many beams read it.
 
-    streams: each (sources, heads, longest, dim), None before the first step; source (batch,): which source a row reads.
+    streams: each (sources, heads, longest, dim), None before the first step; source (batch,): which source a row reads;
+    per_source: how many rows read each source when these are next to each other and equally many, else None.
     """
 
     streams: dict[str, Tensor] | None
     at: Layout | None
     source: Tensor
+    per_source: int | None = 1
 
     @staticmethod
     def empty(batch: int, device=None) -> Source:
         return Source(None, None, torch.arange(batch, device=device))
 
+    def keep(self, streams: dict[str, Tensor], at: Layout) -> None:
+        """The streams of every source, (sources, heads, longest, dim), and where their rows are."""
+        self.streams, self.at = streams, at
+
     def read(self) -> dict[str, Tensor]:
-        """The streams for each row of the batch: themselves while every row reads its own source."""
+        """The streams for each row of the batch: themselves while every row reads its own source, else copies."""
         streams = self.streams or {}
-        if (
-            self.at is not None
-            and len(self.source) == self.at.batch
-            and torch.equal(self.source, torch.arange(len(self.source)))
-        ):
-            return streams
-        return {n: g[self.source] for n, g in streams.items()}
+        return streams if self.per_source == 1 else {n: g[self.source] for n, g in streams.items()}
 
     def span(self) -> Kept:
         """Where the keys that `read` returns are."""
@@ -141,13 +149,27 @@ class Source(State):
         return Kept(self.at.lengths[self.source], self.at.longest)
 
     def select(self, rows: Tensor) -> None:
+        """Sources that no row reads any more are let go."""
         self.source = self.source[rows]
+        if self.at is not None:
+            left = self.source.unique()  # sorted
+            if len(left) < self.at.batch:
+                self.streams = {n: g.index_select(0, left) for n, g in (self.streams or {}).items()}
+                self.at = Layout.of(self.at.lengths[left], self.at.uid[left])
+                longest = self.at.longest
+                self.streams = {n: g[:, :, :longest] for n, g in self.streams.items()}
+                self.source = torch.searchsorted(left, self.source)
+        sources = len(self.source) if self.at is None else self.at.batch
+        each = len(self.source) // max(sources, 1)
+        regular = torch.arange(sources, device=rows.device).repeat_interleave(each)
+        self.per_source = each if torch.equal(regular, self.source) else None
 
     def snapshot(self) -> Source:
-        return Source(self.streams, self.at, self.source.clone())  # the memory itself never changes
+        return Source(self.streams, self.at, self.source.clone(), self.per_source)  # the memory itself never changes
 
     def restore(self, saved: Source) -> None:
-        self.streams, self.at, self.source = saved.streams, saved.at, saved.source.clone()
+        self.streams, self.at, self.per_source = saved.streams, saved.at, saved.per_source
+        self.source = saved.source.clone()
 
     @property
     def nbytes(self) -> int:

@@ -18,6 +18,8 @@ def attention_weights(q: Tensor, k: Tensor, mask: Mask, q_at, k_at, scale: float
     scores = q @ k.transpose(-1, -2) * scale
     if bias is not None:
         scores = scores + bias
+    if not scores.numel():
+        return scores
     seen = mask.dense(q_at, k_at)
     scores = scores.to(torch.promote_types(scores.dtype, torch.float32)).masked_fill(~seen, float("-inf"))
     # subtracting a finite maximum keeps rows that see nothing at exp(-inf) = 0 instead of nan

@@ -3,12 +3,11 @@
 The same example gets the same mask alone, packed, padded, accumulated or on another process.
 """
 
-import torch
 from torch import Tensor, nn
 
 from jorip.core.context import Context
 from jorip.core.layout import Layout
-from jorip.core.random import keep, mix_ints, salt, uniform_bits
+from jorip.core.random import drop_scale, mix_ints, salt, uniform_bits
 
 
 class Dropout(nn.Module):
@@ -24,8 +23,13 @@ class Dropout(nn.Module):
     def forward(self, x: Tensor, at: Layout, ctx: Context) -> Tensor:
         if not self.training or self.p == 0 or ctx.key is None:
             return x
-        bits = uniform_bits(ctx.row_keys(at), x.shape[-1], self.number(ctx))
-        return torch.where(keep(bits, self.p), x * (1 / (1 - self.p)), 0.0)
+        return x * drop_scale(ctx.row_keys(at), x.shape[-1], self.number(ctx), self.p, x.dtype)
+
+    def whole_rows(self, x: Tensor, at: Layout, ctx: Context) -> Tensor:
+        """Zeroes whole rows, without scaling the rest: what is left out is a token, not energy."""
+        if not self.training or self.p == 0 or ctx.key is None:
+            return x
+        return x * drop_scale(ctx.row_keys(at), 1, self.number(ctx), self.p, x.dtype).mul_(1 - self.p)
 
     def number(self, ctx: Context) -> int:
         """This place's number in this step."""
@@ -36,7 +40,7 @@ class Dropout(nn.Module):
         """The same for attention weights (batch, heads, q, k); a column is a (head, key)."""
         if not self.training or self.p == 0 or ctx.key is None:
             return w
-        batch, heads, q, k = w.shape
-        keys = q_at.grid(ctx.row_keys(q_at))
-        bits = uniform_bits(keys, heads * k, self.number(ctx)).view(batch, q, heads, k).transpose(1, 2)
-        return torch.where(keep(bits, self.p), w * (1 / (1 - self.p)), 0.0)
+        number, keys = self.number(ctx), q_at.grid(ctx.row_keys(q_at))
+        # hashed twice, because the longest key of the batch must not change any other's draw
+        heads = uniform_bits(keys, w.shape[1], number).transpose(1, 2)
+        return w * drop_scale(heads, w.shape[3], number, self.p, w.dtype)

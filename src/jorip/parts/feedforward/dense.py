@@ -15,7 +15,7 @@ from jorip.parts.feedforward.base import Activation, FeedForward, activate
 
 
 class Dense(FeedForward):
-    """d_ff: inner width, None = 4 * d_model (Vaswani et al. 2017); dropout: after the activation; bias: of both maps."""
+    """d_ff: inner width, None = 4 * d_model (Vaswani et al. 2017); dropout: after the activation, bias: in both."""
 
     ids = ("F1.1", "F1.2", "F1.3")
     d_ff: int | None = Field(default=None, gt=0)

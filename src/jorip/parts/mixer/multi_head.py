@@ -1,8 +1,8 @@
 """The multi-head shell: Concat(head_1 .. head_H) W^O, head_i = mechanism(Q W_i^Q, K W_i^K, V W_i^V) (survey Eq 2-3).
 
-The shell projects, splits heads, rotates, keeps the decoding state and merges; the mechanism inside maps streams to values.
-`n_kv_heads` of the site makes it multi-query (1; A8.8, Shazeer 2019, 1911.02150) or grouped-query (2305.13245); `head_dim`
-is free (A8.9, Bhojanapalli et al. 2020, 2002.07028).
+The shell projects, splits heads, rotates, keeps the decoding state and merges; the mechanism inside maps streams to
+values. `n_kv_heads` of the site makes it multi-query (1; A8.8, Shazeer 2019, 1911.02150) or grouped-query (2305.13245);
+`head_dim` is free (A8.9, Bhojanapalli et al. 2020, 2002.07028).
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from jorip.parts.mixer.base import Carry, Mixer, MixerModule
 class MultiHead(Mixer):
     """mechanism: what happens inside; bias: of the four projections (the survey's counts have none)."""
 
+    ids = ("A8.8", "A8.9")
     mechanism: Mechanism = Full()
     bias: bool = True
 
@@ -48,7 +49,7 @@ class MultiHead(Mixer):
         for s in streams.values():
             width = (site.d_memory if s.memory and site.cross else site.d_model) or site.d_model
             linear += side[s.memory] * width * s.heads * s.dim
-            kept += s.heads * s.dim * (shape.memory if site.cross else shape.length) * s.memory * shape.batch
+            kept += s.heads * s.dim * side[True] * (s.memory and (site.causal or site.cross))
         linear += shape.rows * site.n_heads * site.head_dim * site.d_model
         outs = shape.rows * site.d_model + sum(side[s.memory] * s.heads * s.dim for s in streams.values())
         return self.mechanism.cost(site, shape) + Cost(linear=linear, activations=outs, state=kept)
@@ -72,6 +73,8 @@ class MultiHeadMixer(MixerModule):
     def forward(self, x: Rows, carry: Carry, ctx: Context, memory: Rows | None = None) -> tuple[Tensor, Carry]:
         ctx = ctx.crossing() if self.cross else ctx
         state = ctx.part_state(self.path)
+        if self.cross and state is not None and self.foldable(state, x.at, ctx):
+            return self.beams_as_queries(x, carry, ctx, state)
         s, k_at = self.read(x, memory, ctx, state)
         if self.path in ctx.captures:
             ctx.captures[self.path] = self.mechanism.weights(s, x.at, k_at, ctx)
@@ -86,13 +89,26 @@ class MultiHeadMixer(MixerModule):
             if state is None:
                 return s | grids(self.project(memory, ctx, memory=True), memory.at), memory.at
             if state.streams is None:  # the first step: from then on the memory's streams are held once per source
-                state.streams, state.at = grids(self.project(memory, ctx, memory=True), memory.at), memory.at
+                state.keep(grids(self.project(memory, ctx, memory=True), memory.at), memory.at)
             return s | state.read(), state.span()
         s = self.project(x, ctx, memory=None)
         if state is None:
             return grids(s, x.at), x.at
         kept, k_at = state.append({n: r for n, r in s.items() if self.streams[n].memory}, x.at)
         return grids({n: r for n, r in s.items() if n not in kept}, x.at) | kept, k_at
+
+    def foldable(self, state: Source, at: Layout, ctx: Context) -> bool:
+        """Whether several rows of the batch read each source and what one may see is the same for all of them."""
+        regular = state.streams is not None and (state.per_source or 0) > 1
+        return regular and at.full and ctx.mask.everything and self.path not in ctx.captures
+
+    def beams_as_queries(self, x: Rows, carry: Carry, ctx: Context, state: Source) -> tuple[Tensor, Carry]:
+        """The beams of a source as further queries of one sequence, so that its keys and values are not copied."""
+        assert state.at is not None and state.streams is not None
+        q_at = Layout.of(x.at.lengths.new_full((state.at.batch,), x.x.shape[0] // max(state.at.batch, 1)))
+        s = grids(self.project(x, ctx, memory=False), q_at)
+        y, carry = self.mechanism(s | state.streams, q_at, state.at, carry, ctx)
+        return self.out(q_at.rows(y.transpose(1, 2).flatten(2))), carry
 
     def project(self, x: Rows, ctx: Context, memory: bool | None) -> dict[str, Tensor]:
         """Streams of one side (None: both) as rows (rows, heads, dim), rotated where they ask for it."""

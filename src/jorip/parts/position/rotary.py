@@ -58,8 +58,11 @@ class RotaryPosition(PositionModule):
         """cos and sin, each (rows, 1, dim/2); made once per stack."""
         name = ("rotary", id(at), q.dtype)
         if name not in ctx.shared:
-            exact = torch.promote_types(q.dtype, torch.float32)
             w = self.base ** (-torch.arange(0, self.dim, 2, dtype=torch.float64, device=q.device) / self.dim)
-            angle = (at.positions[:, None].double() * w)[:, None].to(exact)
-            ctx.shared[name] = angle.cos().to(q.dtype), angle.sin().to(q.dtype)
-        return ctx.shared[name]
+            angle = (at.positions[:, None].double() * w)[:, None]  # float32 angles are wrong by 1e-3 at position 10^4
+            ctx.shared[name] = (
+                angle.cos().to(q.dtype),
+                angle.sin().to(q.dtype),
+                at,
+            )  # kept, so that its id stays its own
+        return ctx.shared[name][:2]

@@ -1,10 +1,12 @@
-"""The protocol of readouts: `logits(rows)`, and `loss(rows, targets)` as a sum and a count, on the needed positions only."""
+"""The protocol of readouts: `logits(rows)`, and `loss(rows, targets)` as sum and count, on needed positions only."""
 
 from __future__ import annotations
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from jorip.core.context import Context
+from jorip.core.cost import Cost, Shape
 from jorip.core.layout import Rows
 from jorip.core.site import Site
 from jorip.core.spec import Spec
@@ -18,6 +20,9 @@ class Readout(Spec, family=True, package="jorip.parts.readout"):
     def build(self, site: Site, embedding: nn.Module, vocab_size: int) -> ReadoutModule:
         raise TypeError(f"{self.kind} cannot be built")
 
+    def cost(self, site: Site, shape: Shape, vocab_size: int) -> Cost:
+        raise TypeError(f"{self.kind} has no cost")
+
     @classmethod
     def examples(cls) -> tuple[Readout, ...]:
         return (cls(),)
@@ -28,20 +33,24 @@ class ReadoutModule(nn.Module):
 
     edge = True
 
-    def logits(self, h: Rows) -> Tensor:
-        """(rows, classes), or (batch, classes) for readouts of whole sequences."""
+    def logits(self, h: Rows, ctx: Context | None = None) -> Tensor:
+        """(rows, classes), or (batch, classes) for readouts of whole sequences; ctx: keys the dropout in training."""
         raise TypeError(f"{type(self).__name__} has no logits")
 
-    def loss(self, h: Rows, targets: Tensor, label_smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
+    def loss(
+        self, h: Rows, targets: Tensor, label_smoothing: float = 0.0, ctx: Context | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Sum of cross-entropies and how many; targets (rows,) or (batch,) int64, IGNORE = not asked."""
         wanted = targets != IGNORE
         if not bool(wanted.all()):
             index = wanted.nonzero()[:, 0]
-            return self.wanted_loss(h, targets[index], index, label_smoothing)
-        return self.wanted_loss(h, targets, None, label_smoothing)
+            return self.wanted_loss(h, targets[index], index, label_smoothing, ctx)
+        return self.wanted_loss(h, targets, None, label_smoothing, ctx)
 
-    def wanted_loss(self, h: Rows, targets: Tensor, index: Tensor | None, label_smoothing: float):
-        logits = self.logits(h if index is None or not self.edge else Rows(h.x[index], h.at))
+    def wanted_loss(
+        self, h: Rows, targets: Tensor, index: Tensor | None, label_smoothing: float, ctx: Context | None = None
+    ) -> tuple[Tensor, Tensor]:
+        logits = self.logits(h if index is None or not self.edge else Rows(h.x[index], h.at), ctx)
         logits = logits if index is None or self.edge else logits[index]
         total = F.cross_entropy(
             logits.float() if logits.dtype.itemsize < 4 else logits,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from jorip.core.context import Context
+from jorip.core.cost import Cost, Shape
 from jorip.core.init import Linear
 from jorip.core.layout import Rows
 from jorip.core.site import Site
@@ -11,13 +13,16 @@ from jorip.parts.readout.base import Readout, ReadoutModule
 
 
 class LanguageModel(Readout):
-    """tied: use the token embedding as the output matrix (Press & Wolf 2017, 1608.05859); bias: per vocabulary entry."""
+    """tied: the token embedding is the output matrix (Press & Wolf 2017, 1608.05859); bias: per vocabulary entry."""
 
     tied: bool = True
     bias: bool = False
 
     def build(self, site: Site, embedding: nn.Module, vocab_size: int) -> LanguageModelReadout:
         return LanguageModelReadout(site.d_model, vocab_size, self.bias, embedding if self.tied else None)
+
+    def cost(self, site: Site, shape: Shape, vocab_size: int) -> Cost:
+        return Cost(linear=shape.rows * site.d_model * vocab_size, activations=shape.rows * vocab_size, sequential=1)
 
 
 class LanguageModelReadout(ReadoutModule):
@@ -27,5 +32,5 @@ class LanguageModelReadout(ReadoutModule):
         if embedding is not None:
             self.out.weight = embedding.tokens.weight  # type: ignore[assignment]
 
-    def logits(self, h: Rows) -> Tensor:
+    def logits(self, h: Rows, ctx: Context | None = None) -> Tensor:
         return self.out(h.x)
