@@ -1,0 +1,1 @@
+"""Data: from a user's files to packed batches."""
