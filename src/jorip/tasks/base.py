@@ -83,6 +83,7 @@ class Task:
         model.train()
         return metrics
 
+    @torch.no_grad()
     def scores(self, model: nn.Module, examples: Examples) -> dict[str, float]:
         total = count = 0.0
         for batch in self.batches(examples):

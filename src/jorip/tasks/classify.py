@@ -81,6 +81,7 @@ class Classify(Task):
         has = self.model.embedding.segments is not None  # type: ignore[union-attr]
         return {"segments": batch["segments"]} if has and "segments" in batch else {}
 
+    @torch.no_grad()
     def scores(self, model: nn.Module, examples: Examples) -> dict[str, float]:
         total, predicted, wanted = 0.0, [], []
         for batch in self.batches(examples):
@@ -122,6 +123,5 @@ class Classify(Task):
                 }
         return made
 
-    @torch.no_grad()
     def evaluate(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         return {"examples": len(rows), **self.scores(self.model, self.encode(rows, "test"))}

@@ -55,6 +55,7 @@ class LanguageModel(Task):
     def run(self, model, batch, key, label_smoothing):
         return model(batch["inputs"], targets=batch["targets"].values, key=key, label_smoothing=label_smoothing)
 
+    @torch.no_grad()
     def scores(self, model: nn.Module, examples: Examples) -> dict[str, float]:
         """loss in nats per token, perplexity, bits per character of the text."""
         metrics = super().scores(model, examples)

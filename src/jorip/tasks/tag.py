@@ -56,6 +56,7 @@ class Tag(Task):
     def run(self, model, batch, key, label_smoothing):
         return model(batch["inputs"], targets=batch["targets"].values, key=key, label_smoothing=label_smoothing)
 
+    @torch.no_grad()
     def scores(self, model: nn.Module, examples: Examples) -> dict[str, float]:
         """accuracy counts every word, those beyond max_len as wrong."""
         total, predicted, wanted = 0.0, [], []
@@ -98,7 +99,6 @@ class Tag(Task):
                 made[i] = {"words": rows[i]["words"], "prediction": names}
         return made
 
-    @torch.no_grad()
     def evaluate(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         words = sum(len(r["words"]) for r in rows)
         return {"examples": len(rows), "words": words, **self.scores(self.model, self.encode(rows, "test"))}

@@ -48,6 +48,7 @@ class Translate(Task):
         return model(batch["source"], all_but_last(batch["target"]), targets=targets, key=key,
                      label_smoothing=label_smoothing)  # fmt: skip
 
+    @torch.no_grad()
     def scores(self, model: nn.Module, examples: Examples) -> dict[str, float]:
         """Loss, next-token accuracy, and on the first `evaluation.generate` examples exact match and BLEU."""
         total = right = count = 0.0
