@@ -94,7 +94,7 @@ def main() -> None:
             task = prepare(run)
             folder = given.runs / f"{name.split()[0]}-{d_ff}-{seed}"
             result = train(task, run.training, folder)
-            scores = {split: open_run(folder).evaluate(split) for split in ("dates", "formats")}
+            scores = {split: open_run(folder).evaluate(split) for split in ("test", "test_formats")}
             rows.append({
                 "mixer": name, "seed": seed, "d_ff": d_ff, "steps": steps, "seconds": result.seconds,
                 "parameters": sum(p.numel() for p in task.model.parameters()),
@@ -115,7 +115,7 @@ def table(rows: list[dict]) -> str:
         mine = [r for r in rows if r["mixer"] == name]
         cells = [
             "{:.3f} ± {:.3f}".format(*mean_interval([r[f"{s}_exact_match"] for r in mine]))
-            for s in ("dates", "formats")
+            for s in ("test", "test_formats")
         ]
         seconds = sum(r["seconds"] for r in mine) / len(mine)
         lines.append(
@@ -128,9 +128,9 @@ def plot(rows: list[dict]) -> None:
     import altair as alt
 
     values = [
-        {"mixer": r["mixer"], "exact match": r[f"{s}_exact_match"], "test": f"new {s}"}
+        {"mixer": r["mixer"], "exact match": r[f"{s}_exact_match"], "test": {"test": "new dates", "test_formats": "new formats"}[s]}
         for r in rows
-        for s in ("dates", "formats")
+        for s in ("test", "test_formats")
     ]
     base = alt.Chart(alt.InlineData(values)).encode(
         y=alt.Y("mixer:N", sort=list(MIXERS), title=None), x=alt.X("exact match:Q", scale=alt.Scale(domain=[0, 1]))

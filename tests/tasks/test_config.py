@@ -84,3 +84,12 @@ def test_recipe_and_spec_exclude_each_other():
     config = load_config("dates", ["model.spec={encoder: {vocab_size: 5}}"])
     with pytest.raises(ConfigError, match="give a recipe or a spec, not both"):
         model_spec(config.model, "transformer-tiny")
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_every_key_of_a_shipped_recipe_has_a_comment(name):
+    from importlib import resources
+
+    lines = (resources.files("jorip.recipes") / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+    assert lines[0].startswith("# ")
+    assert [line for line in lines[1:] if line.strip() and " # " not in line] == []

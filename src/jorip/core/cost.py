@@ -59,3 +59,16 @@ class CostTree:
     @property
     def total(self) -> Cost:
         return sum(self.parts.values(), Cost())
+
+    def __str__(self) -> str:
+        head = ("part", "parameters", "linear MACs", "mixing MACs", "activations", "state")
+        rows = [
+            (path, self.parameters.get(path, 0), c.linear, c.mixing, c.activations, c.state)
+            for path, c in self.parts.items()
+        ]
+        rows += [(path, n, 0, 0, 0, 0) for path, n in self.parameters.items() if path not in self.parts]
+        t = self.total
+        rows.append(("total", self.total_parameters, t.linear, t.mixing, t.activations, t.state))
+        width = max(len(r[0]) for r in rows)
+        lines = [f"{r[0]:<{width}}" + "".join(f"{v:>18,}" for v in r[1:]) for r in rows]
+        return "\n".join([f"{head[0]:<{width}}" + "".join(f"{h:>18}" for h in head[1:]), *lines])

@@ -24,10 +24,18 @@ class SinusoidalPosition(PositionModule):
     def __init__(self, base: float):
         super().__init__()
         self.base = base
+        self.table: Tensor | None = None  # follows from base and width: no buffer, never saved
 
     def embed(self, x, at):
-        table = sinusoids(int(at.positions.max()) + 1 if len(at.positions) else 0, x.shape[-1], self.base, x.device)
-        return x + table.to(x.dtype)[at.positions]
+        return x + self.rows(int(at.positions.max()) + 1 if len(at.positions) else 0, x)[at.positions]
+
+    def rows(self, length: int, x: Tensor) -> Tensor:
+        """(at least length, width) in the dtype of x; kept, and made anew when a longer one is needed."""
+        t = self.table
+        if t is None or len(t) < length or t.dtype != x.dtype or t.device != x.device or t.shape[1] != x.shape[-1]:
+            longer = max(length, 2 * len(t) if t is not None else 64)
+            self.table = t = sinusoids(longer, x.shape[-1], self.base, x.device).to(x.dtype)
+        return t
 
 
 def sinusoids(length: int, width: int, base: float, device=None) -> Tensor:
