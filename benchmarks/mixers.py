@@ -2,9 +2,9 @@
 
     python benchmarks/mixers.py [--minutes 1.5] [--seeds 3] [--runs runs/mixers]
 
-Each mixer gets the feed-forward width that brings its parameters to those of self-attention, and as many steps as fit into
-the time, measured before; the learning-rate schedule ends with them. Cross-attention stays as it is in all. Writes
-results/mixers.json and docs/figures/mixers.{svg,png}, and prints a Markdown table.
+Each mixer gets the feed-forward width that brings its parameters to those of self-attention, and as many steps as
+fit into the time, measured before; the learning-rate schedule ends with them. Cross-attention stays as it is in all.
+Writes results/mixers.json and docs/figures/mixers.{svg,png}, and prints a Markdown table.
 """
 
 from __future__ import annotations
@@ -128,7 +128,11 @@ def plot(rows: list[dict]) -> None:
     import altair as alt
 
     values = [
-        {"mixer": r["mixer"], "exact match": r[f"{s}_exact_match"], "test": {"test": "new dates", "test_formats": "new formats"}[s]}
+        {
+            "mixer": r["mixer"],
+            "exact match": r[f"{s}_exact_match"],
+            "test": {"test": "new dates", "test_formats": "new formats"}[s],
+        }
         for r in rows
         for s in ("test", "test_formats")
     ]

@@ -13,14 +13,14 @@ from jorip.training.start import train
 SMALL = {"encoder-small": {"d_model": 16, "n_layers": 1, "n_heads": 2}}
 TRAINING = {"steps": 3, "schedule": {"kind": "constant"}, "evaluate_every": 3, "threads": 1}
 ROWS = {
-    "translate": ("\n".join(f"{w} {w}\t{w.upper()}" for w in "ab cd ef gh ij kl mn op".split()), ".tsv"),
+    "translate": ("\n".join(f"{w} {w}\t{w.upper()}" for w in ["ab", "cd", "ef", "gh", "ij", "kl", "mn", "op"]), ".tsv"),
     "language_model": ("to be or not to be\nthat is the question\n" * 20, ".txt"),
     "classify": (
-        "\n".join(f"{w} film\t{label}" for w, label in zip("good bad fine poor".split() * 4, "pnpn" * 4)),
+        "\n".join(f"{w} film\t{label}" for w, label in zip(["good", "bad", "fine", "poor"] * 4, "pnpn" * 4)),
         ".tsv",
     ),
     "tag": (
-        "\n".join(json.dumps({"words": ["a", w], "tags": ["D", "N"]}) for w in "cat dog cow hen".split()),
+        "\n".join(json.dumps({"words": ["a", w], "tags": ["D", "N"]}) for w in ["cat", "dog", "cow", "hen"]),
         ".jsonl",
     ),
 }
@@ -145,3 +145,17 @@ def test_words_beyond_max_len_count_as_wrong(tmp_path):
 def test_what_is_not_a_run(tmp_path):
     with pytest.raises(CheckpointError):
         open_run(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize(
+    ("name", "recipe", "said"),
+    [
+        ("translate", "encoder-small", "translate needs an encoder_decoder, found encoder: take transformer-small"),
+        ("classify", "transformer-tiny", "classify needs an encoder, found encoder_decoder: take encoder-small"),
+        ("tag", "transformer-tiny", "tag needs an encoder, found encoder_decoder"),
+        ("language_model", "encoder-small", "language_model needs a decoder, found encoder: take decoder-small"),
+    ],
+)
+def test_a_model_that_does_not_fit_the_task_is_refused(name, recipe, said, tmp_path):
+    with pytest.raises(ConfigError, match=said):
+        prepare(config_for(name, tmp_path, model={"recipe": recipe}))

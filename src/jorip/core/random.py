@@ -81,8 +81,9 @@ def uniform_bits(keys: Tensor, columns: int, number: int) -> Tensor:
 def drop_scale(keys: Tensor, columns: int, number: int, p: float, dtype: torch.dtype) -> Tensor:
     """(*, columns): 0 with probability p, else 1 / (1 - p): what dropout multiplies by.
 
-    Each int32 of the hash gives two draws of 16 bits, so p is a multiple of 2^-16. The comparison writes floats straight away and
-    the product is a plain one, because torch's `where` and `masked_fill` on bool masks take ten times as long on a CPU.
+    Each int32 of the hash gives two draws of 16 bits, so p is a multiple of 2^-16. The comparison writes floats
+    straight away and the product is a plain one, because torch's `where` and `masked_fill` on bool masks take ten
+    times as long on a CPU.
     """
     draws = uniform_bits(keys, (columns + 1) // 2, number).view(torch.int16)[..., :columns]
     kept = torch.empty(draws.shape, dtype=dtype, device=keys.device)

@@ -38,7 +38,8 @@ def small(vocab_size: int = 8000, d_model: int = 256, n_heads: int = 4, n_layers
 
 
 def nanogpt_char(vocab_size: int = 65, max_len: int = 64) -> Decoder:
-    """nanoGPT's CPU setting for tinyshakespeare: 4 layers, 4 heads, width 128, no bias, no dropout, learned positions."""
+    """nanoGPT's CPU setting for tinyshakespeare: 4 layers, 4 heads, width 128, no bias, no dropout, learned
+    positions."""
     layer = PreNorm(
         mixer=MultiHead(bias=False),
         feed_forward=Dense(activation="gelu", bias=False),

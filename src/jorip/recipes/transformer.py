@@ -1,7 +1,9 @@
-"""The vanilla Transformer (Vaswani et al. 2017, 1706.03762): base and big as in the paper, small and tiny for small data.
+"""The vanilla Transformer (Vaswani et al. 2017, 1706.03762): base and big as in the paper, small and tiny for small
+data.
 
 Post-norm, ReLU, sinusoidal positions, embeddings times sqrt(d), one shared vocabulary and matrix for both sides and the
-readout. `small` and `tiny` are pre-norm, which trains without care, on data of thousands to a few hundred thousand pairs.
+readout. `small` and `tiny` are pre-norm, which trains without care, on data of thousands to a few hundred thousand
+pairs.
 """
 
 from __future__ import annotations
@@ -18,11 +20,11 @@ from jorip.parts.feedforward.dense import Dense
 def base(vocab_size: int = 37000, d_model: int = 512, d_ff: int = 2048, n_heads: int = 8, n_layers: int = 6,
          dropout: float = 0.1) -> EncoderDecoder:  # fmt: skip
     """65 M parameters at the paper's 37,000 shared tokens."""
-    sizes = dict(vocab_size=vocab_size, d_model=d_model, n_heads=n_heads, n_layers=n_layers, norm=None)
-    parts = dict(
-        embedding=Tokens(scale="sqrt", dropout=dropout),
-        layer=PostNorm(feed_forward=Dense(d_ff=d_ff), dropout=dropout),
-    )
+    sizes = {"vocab_size": vocab_size, "d_model": d_model, "n_heads": n_heads, "n_layers": n_layers, "norm": None}
+    parts = {
+        "embedding": Tokens(scale="sqrt", dropout=dropout),
+        "layer": PostNorm(feed_forward=Dense(d_ff=d_ff), dropout=dropout),
+    }
     return EncoderDecoder(encoder=Encoder(**sizes, **parts), decoder=Decoder(**sizes, **parts), share="embeddings")
 
 

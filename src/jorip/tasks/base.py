@@ -14,6 +14,7 @@ from jorip.architectures.base import Architecture, Model
 from jorip.core.errors import ConfigError, did_you_mean
 from jorip.core.random import Key
 from jorip.data.batches import plan_batches
+from jorip.data.check import padded_share
 from jorip.data.quarantine import Quarantine
 from jorip.data.readers import read_all
 from jorip.data.source import Source
@@ -23,8 +24,8 @@ from jorip.tasks.examples import Batch, Examples
 
 
 class Task:
-    """One learning problem. Subclasses say which roles rows have, how rows become streams, how a batch gives a loss, what
-    validation measures, and how a prediction looks."""
+    """One learning problem. Subclasses say which roles rows have, how rows become streams, how a batch gives a loss,
+    what validation measures, and how a prediction looks."""
 
     name: ClassVar[str]
     recipe: ClassVar[str]  # the model when the configuration names none
@@ -36,6 +37,7 @@ class Task:
         self.config, self.tokenizer, self.labels, self.model = config, tokenizer, labels, model
         self.train = self.val = Examples({}, torch.zeros(0, dtype=torch.int64))
         self.quarantine = Quarantine()
+        self.padding = 0.0  # share of attention's grid that holds no token, for progress
 
     # what the trainer sees
 
@@ -71,7 +73,7 @@ class Task:
         out = self.run(model, batch, key, label_smoothing)
         return out.loss[0], self.count(batch), out.aux_losses
 
-    def run(self, model: nn.Module, batch: Batch, key: Key | None, label_smoothing: float):
+    def run(self, model: nn.Module, batch: Batch, key: Key | None, label_smoothing: float) -> Any:
         """The forward pass with a loss."""
         raise TypeError(f"{self.name} has no forward")
 
@@ -154,6 +156,7 @@ class Task:
         _ = task.selects  # an unknown metric is refused before anything is trained
         task.quarantine = quarantine
         task.train, task.val = task.encode(train, "train"), task.encode(val, "val")
+        task.padding = padded_share(task.sizes, task.plan(0))
         return task
 
 

@@ -157,11 +157,11 @@ def cost(task: Task, report: CheckReport) -> None:
     }
     if available and memory > 0.9 * available:
         report.problems.append(
-            f"a step needs about {memory / 2**30:.1f} GiB and this machine has {available / 2**30:.1f}: lower data.tokens, set "
-            "training.micro_tokens, or take a smaller model"
+            f"a step needs about {memory / 2**30:.1f} GiB and this machine has {available / 2**30:.1f}: "
+            "lower data.tokens, set training.micro_tokens, or take a smaller model"
         )
     if tree.total_parameters > 5 * tokens:
         report.warnings.append(
-            f"{tree.total_parameters / 1e6:.1f} M parameters for {tokens / 1e6:.2f} M training tokens: expect overfitting; more "
-            "dropout, fewer layers, training.patience"
+            f"{tree.total_parameters / 1e6:.1f} M parameters for {tokens / 1e6:.2f} M training tokens: "
+            "expect overfitting; more dropout, fewer layers, training.patience"
         )

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from jorip.architectures.encoder import Encoder
+from jorip.core.errors import ConfigError
 from jorip.data.store import RaggedStore
 from jorip.parts.readout.classifier import Classifier
 from jorip.tasks.base import Task
@@ -15,8 +17,8 @@ from jorip.tasks.labels import decision_scores, label_ids, label_names
 
 
 class Classify(Task):
-    """Roles text and label, for pairs (`data.pair: true`) also text2: <cls> text <sep> text2 <sep>, with segments 0 and 1
-    when the model has segment embeddings."""
+    """Roles text and label, for pairs (`data.pair: true`) also text2: <cls> text <sep> text2 <sep>, with segments 0
+    and 1 when the model has segment embeddings."""
 
     name = "classify"
     recipe = "encoder-small"
@@ -40,6 +42,8 @@ class Classify(Task):
 
     @classmethod
     def complete(cls, spec, tokenizer, labels):
+        if not isinstance(spec, Encoder):
+            raise ConfigError(f"model: classify needs an encoder, found {spec.kind}: take encoder-small")
         readout = spec.readout if spec.readout is not None else Classifier()
         return spec.override(
             {"vocab_size": tokenizer.vocab_size, "readout": readout.with_fields(n_classes=len(labels))}

@@ -54,8 +54,9 @@ class ModelConfig(Section):
 
 
 class EvaluationConfig(Section):
-    """metric: picks the best checkpoint (loss, accuracy, macro_f1, exact_match, bleu). generate: how many validation examples
-    are translated at each evaluation, 0 = none. beams, length_penalty, max_new_tokens: of every generation."""
+    """metric: picks the best checkpoint (loss, accuracy, macro_f1, exact_match, bleu). generate: how many validation
+    examples are translated at each evaluation, 0 = none. beams, length_penalty, max_new_tokens: of every generation.
+    samples: how many examples the report shows."""
 
     metric: str = "loss"
     generate: int = Field(default=0, ge=0)
@@ -105,7 +106,7 @@ def read_yaml(text: str, where: str) -> Any:
     try:
         if any(isinstance(e, yaml.AliasEvent) for e in yaml.parse(text, Loader=_Loader)):
             raise ConfigError(f"{where}: anchors and aliases (&, *) are not allowed: write the values out")
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 (a SafeLoader)
+        return yaml.load(text, Loader=_Loader)
     except (yaml.YAMLError, RecursionError) as e:
         raise ConfigError(f"{where}: not valid YAML: {' '.join(str(e).split())}") from None
 
@@ -192,7 +193,7 @@ def _explain(error: ValidationError) -> list[str]:
         elif e["type"] == "missing":
             lines.append(f"the key {'.'.join(path)!r} is missing")
         elif e["type"] == "value_error":
-            lines.append(f"{'.'.join(path)}: {e['ctx']['error']}")
+            lines.append(f"{'.'.join(path)}: {e['msg'].removeprefix('Value error, ')}")
         elif e["type"] == "literal_error":
             expected = re.findall(r"'([^']*)'", e["msg"])
             lines.append(

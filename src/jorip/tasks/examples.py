@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor
 from jorip.core.layout import Packed
 from jorip.data.store import RaggedStore
 
-Batch = dict[str, Packed]
+Batch = Mapping[str, Packed]
 
 
 @dataclass

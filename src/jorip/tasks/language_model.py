@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from jorip.architectures.decoder import Decoder
+from jorip.core.errors import ConfigError
 from jorip.data.store import LanguageModelWindows
 from jorip.inference.generate import generate
 from jorip.tasks.base import Task
@@ -30,13 +32,19 @@ class WindowExamples(Examples):
 
 
 class LanguageModel(Task):
-    """Role text. All texts become one stream, with <eos> between them, cut into windows of `data.window` tokens whose offset
-    changes every epoch. Validation reads the whole split in fixed windows."""
+    """Role text. All texts become one stream, with <eos> between them, cut into windows of `data.window` tokens
+    whose offset changes every epoch. Validation reads the whole split in fixed windows."""
 
     name = "language_model"
     recipe = "decoder-small"
     roles = ("text",)
     metrics = {"loss": "min"}
+
+    @classmethod
+    def complete(cls, spec, tokenizer, labels):
+        if not isinstance(spec, Decoder):
+            raise ConfigError(f"model: language_model needs a decoder, found {spec.kind}: take decoder-small")
+        return super().complete(spec, tokenizer, labels)
 
     def encode(self, rows: list[dict[str, Any]], where: str) -> Examples:
         t = self.tokenizer
@@ -47,6 +55,7 @@ class LanguageModel(Task):
         return WindowExamples({}, windows.sizes, rows, windows=windows)
 
     def batch(self, ids: list[int], epoch: int) -> Batch:
+        assert isinstance(self.train, WindowExamples)
         return self.train.take(ids, epoch)
 
     def count(self, batch: Batch) -> int:
@@ -78,7 +87,7 @@ class LanguageModel(Task):
         return made
 
     @torch.no_grad()
-    def continue_text(self, model: nn.Module, prompts: list[str], **options: Any) -> list[str]:
+    def continue_text(self, model: Any, prompts: list[str], **options: Any) -> list[str]:
         """The new text only, for each prompt."""
         t = self.tokenizer
         options = {"max_new_tokens": self.config.evaluation.max_new_tokens} | options

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from jorip.architectures.encoder import Encoder
+from jorip.core.errors import ConfigError
 from jorip.data.store import RaggedStore
 from jorip.parts.readout.base import IGNORE
 from jorip.parts.readout.tagger import Tagger
@@ -16,7 +18,8 @@ from jorip.tasks.labels import decision_scores, label_ids, label_names
 
 
 class Tag(Task):
-    """Roles words and tags, lists of equal length. A word is read as one or more tokens; its first token is labelled."""
+    """Roles words and tags, lists of equal length. A word is read as one or more tokens; its first token is
+    labelled."""
 
     name = "tag"
     recipe = "encoder-small"
@@ -35,6 +38,8 @@ class Tag(Task):
 
     @classmethod
     def complete(cls, spec, tokenizer, labels):
+        if not isinstance(spec, Encoder):
+            raise ConfigError(f"model: tag needs an encoder, found {spec.kind}: take encoder-small")
         return spec.override({"vocab_size": tokenizer.vocab_size, "readout": Tagger(n_classes=len(labels))})
 
     def encode(self, rows: list[dict[str, Any]], where: str) -> Examples:

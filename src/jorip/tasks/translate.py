@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from jorip.architectures.encoder_decoder import EncoderDecoder
+from jorip.core.errors import ConfigError
 from jorip.data.store import RaggedStore
 from jorip.inference.generate import generate
 from jorip.tasks.base import Task
@@ -23,10 +25,10 @@ class Translate(Task):
 
     @classmethod
     def complete(cls, spec, tokenizer, labels):
-        return spec.override({"encoder.vocab_size": tokenizer.vocab_size, "decoder.vocab_size": tokenizer.vocab_size}) \
-            if spec.share == "none" else spec.with_fields(
-                encoder=spec.encoder.override({"vocab_size": tokenizer.vocab_size}),
-                decoder=spec.decoder.override({"vocab_size": tokenizer.vocab_size}))  # fmt: skip
+        if not isinstance(spec, EncoderDecoder):
+            raise ConfigError(f"model: translate needs an encoder_decoder, found {spec.kind}: take transformer-small")
+        size = {"vocab_size": tokenizer.vocab_size}
+        return spec.with_fields(encoder=spec.encoder.override(size), decoder=spec.decoder.override(size))
 
     def encode(self, rows: list[dict[str, Any]], where: str) -> Examples:
         t, limit = self.tokenizer, self.config.data.max_len
@@ -66,7 +68,8 @@ class Translate(Task):
 
     def text_scores(self, outputs: list[str], rows: list[dict[str, Any]]) -> dict[str, Any]:
         """exact_match (a fraction) and sacreBLEU's BLEU and chrF (0 to 100)."""
-        from sacrebleu.metrics import BLEU, CHRF
+        from sacrebleu.metrics.bleu import BLEU
+        from sacrebleu.metrics.chrf import CHRF
 
         references = [self.tokenizer.normalize(r["target"]) for r in rows]
         exact = sum(o == r for o, r in zip(outputs, references)) / max(len(rows), 1)
@@ -78,7 +81,7 @@ class Translate(Task):
         }
 
     @torch.no_grad()
-    def translate(self, model: nn.Module, sources: list[str], **options: Any) -> list[str]:
+    def translate(self, model: Any, sources: list[str], **options: Any) -> list[str]:
         """Texts for texts, in order; like lengths are decoded together."""
         e, t = self.config.evaluation, self.tokenizer
         options = {"beams": e.beams, "length_penalty": e.length_penalty, "max_new_tokens": e.max_new_tokens} | options
@@ -128,7 +131,7 @@ class Translate(Task):
 
     def evaluate(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """Final scores on generated texts, with sacreBLEU's signature."""
-        from sacrebleu.metrics import BLEU
+        from sacrebleu.metrics.bleu import BLEU
 
         examples = self.encode(rows, "test")
         metrics: dict[str, Any] = {"examples": len(rows), **self.with_generation(examples)}

@@ -24,13 +24,15 @@ def has_bf16(device: torch.device) -> bool:
 def choose(wanted: str, device: torch.device, run: Callable[[AbstractContextManager], None]) -> dict:
     """{"precision": "fp32" | "bf16", "why": ...} for `auto`, `fp32` or `bf16`.
 
-    run: one forward and backward inside the given autocast context; called twice for each precision.
+    run: one forward and backward inside the given autocast context; called five times.
     """
     if wanted != "auto":
         return {"precision": wanted, "why": "set"}
     if not has_bf16(device):
         return {"precision": "fp32", "why": f"this {device.type} has no bf16 arithmetic"}
-    seconds = {p: min(_timed(run, p, device) for _ in range(2)) for p in ("fp32", "bf16")}
+    _timed(run, "fp32", device)  # the first pass allocates and tunes
+    rounds = [{p: _timed(run, p, device) for p in ("fp32", "bf16")} for _ in range(2)]
+    seconds = {p: min(r[p] for r in rounds) for p in ("fp32", "bf16")}
     faster = seconds["bf16"] * GAIN < seconds["fp32"]
     return {
         "precision": "bf16" if faster else "fp32",

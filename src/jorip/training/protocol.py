@@ -24,10 +24,17 @@ class Task(Protocol):
     A `padding` attribute (a fraction, float) may be there too; progress then shows it.
     """
 
-    model: nn.Module
-    sizes: Tensor
-    fingerprint: str
-    selects: tuple[str, Literal["min", "max"]]
+    @property
+    def model(self) -> nn.Module: ...
+
+    @property
+    def sizes(self) -> Tensor: ...
+
+    @property
+    def fingerprint(self) -> str: ...
+
+    @property
+    def selects(self) -> tuple[str, Literal["min", "max"]]: ...
 
     def plan(self, epoch: int) -> list[list[int]]:
         """Global batches of example ids, in order: a pure function of seed, epoch and data."""

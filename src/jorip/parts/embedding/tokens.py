@@ -17,9 +17,10 @@ from jorip.parts.norm.base import Norm
 
 
 class Tokens(Embedding):
-    """scale: "sqrt" multiplies by sqrt(d_model), as the paper does when the readout shares the weights; segments: how many
-    segment embeddings (2 for text pairs as in BERT), 0 = none; norm: after the sum, as in BERT; dropout: last; token_dropout: of whole
-    tokens (their embedding is left out, their place stays), which teaches not to rely on single words."""
+    """scale: "sqrt" multiplies by sqrt(d_model), as the paper does when the readout shares the weights; segments:
+    how many segment embeddings (2 for text pairs as in BERT), 0 = none; norm: after the sum, as in BERT; dropout:
+    last; token_dropout: of whole tokens (their embedding is left out, their place stays), which teaches not to rely
+    on single words."""
 
     scale: Literal["none", "sqrt"] = "none"
     segments: int = Field(default=0, ge=0)
