@@ -10,9 +10,8 @@ BIN := .venv/bin
 
 demo: .venv/installed
 	$(BIN)/jorip train dates --run dates
-	$(BIN)/jorip eval runs/dates --split test
-	$(BIN)/jorip eval runs/dates --split test_formats
-	$(BIN)/jorip predict runs/dates "ko: Friday, February 13, 2026" "iso: 13 de febrero de 2026" \
+	$(BIN)/jorip eval runs/dates
+	$(BIN)/jorip predict runs/dates --json "ko: Friday, February 13, 2026" "iso: 13 de febrero de 2026" \
 	  "ko: 13 февраля 2026 г." "iso: 2026年2月13日" "ko de: 13.2.2026"
 	$(BIN)/jorip report runs/dates
 	@echo
@@ -39,10 +38,12 @@ clean:
 
 # The stamps are older than these two files exactly when something may have to be installed.
 .venv/installed: pyproject.toml constraints.txt | .venv/python
+	@echo "Installing jorip and its exact versions into .venv (once; this takes a few minutes)"
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
 	@touch $@
 
 .venv/installed-test: pyproject.toml constraints.txt | .venv/python
+	@echo "Installing jorip, its exact versions and the test tools into .venv (once; this takes a few minutes)"
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
 	@touch $@ .venv/installed
 

@@ -66,6 +66,7 @@ def test_show_a_recipe_a_run_and_files(jorip, place, runs, tmp_path):
     assert trained["spec"]["encoder"]["readout"] == {"tagger": {"n_classes": 2}}
     assert trained["total_parameters"] == sum(trained["parameters"].values())
     config = jorip("show", place / "tag.yaml", "n_layers=2", "--json").json
+    assert "an untrained run" in jorip("show", place / "tag.yaml").err
     assert config["spec"]["encoder"]["d_model"] == 16 and config["spec"]["encoder"]["n_layers"] == 2
     (tmp_path / "spec.json").write_text(json.dumps(trained["spec"]), encoding="utf-8")
     (tmp_path / "spec.yaml").write_text(yaml.safe_dump(trained["spec"]), encoding="utf-8")

@@ -59,7 +59,7 @@ def test_predict_reads_files_and_standard_input(jorip, runs, tmp_path, typed):
         ("a.jsonl", b"[1]\n", "line 1: a line must be an object"),
         ("a.txt", "fine\n가나".encode("cp949"), "line 2: byte 0 is not UTF-8"),
         ("a.gz", b"no gzip", "is not a whole gzip file"),
-        ("a.gz", gzip.compress(b"a cat\n" * 99)[:-9], "is not a whole gzip file"),
+        ("a.gz", gzip.compress(b"a cat\n" * 99, mtime=0)[:-9], "is not a whole gzip file"),
         ("missing.txt", None, "cannot be read: No such file"),
     ],
 )
@@ -141,6 +141,7 @@ def test_report_of_a_real_run(jorip, runs):
     made = jorip("report", runs / "translate", "--json").json
     assert any("alignment-1.png" in p for p in made["png"]) and any("loss.png" in p for p in made["png"])
     page = (runs / "translate" / "report.html").read_text(encoding="utf-8")
-    assert "1월 1일" in page and "easy" in page
+    total = jorip("show", runs / "translate", "--json").json["total_parameters"]
+    assert "1월 1일" in page and "easy" in page and f"<b>{total:,}</b>" in page
     wrong = jorip("report", runs)
     assert wrong.code == 3 and "so it is no run" in wrong.err

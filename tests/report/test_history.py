@@ -1,9 +1,11 @@
 """Reading a run's events: tolerant of a kill, not of damage."""
 
+import json
+
 import pytest
 
 from jorip.core.errors import DataError
-from jorip.report.history import read_history, thin
+from jorip.report.history import parameters, read_history, thin
 from jorip.report.scores import keep_scores, read_scores
 from tests.report.runs import events, write_run
 
@@ -59,3 +61,15 @@ def test_scores_are_kept_beside_a_run_only(tmp_path):
     (tmp_path / "run" / "eval" / "test.json").write_text("[1", encoding="utf-8")
     with pytest.raises(DataError, match="delete it and run `jorip eval` again"):
         read_scores(tmp_path / "run")
+
+
+def test_parameters_come_from_the_best_checkpoint(tmp_path):
+    assert parameters(tmp_path) is None
+    header = json.dumps({"__metadata__": {}, "a.weight": {"shape": [3, 4]}, "a.bias": {"shape": [4]}}).encode()
+    folder = tmp_path / "ckpt" / "step-00000001"
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    (tmp_path / "ckpt" / "best.json").write_text('{"name": "step-00000001"}', encoding="utf-8")
+    assert parameters(tmp_path) == 16
+    (folder / "model.safetensors").write_bytes(b"damaged")
+    assert parameters(tmp_path) is None

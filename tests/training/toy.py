@@ -90,7 +90,7 @@ class ToyTask:
 
     def loss(self, model, batch, key, label_smoothing):
         targets = batch["targets"].values
-        if len(targets) > self.room:
+        if model.training and len(targets) > self.room:
             raise torch.OutOfMemoryError("no room")
         logits = model(batch["tokens"], key=key)
         terms = F.cross_entropy(logits, targets, reduction="sum", label_smoothing=label_smoothing)

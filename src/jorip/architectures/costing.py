@@ -5,5 +5,6 @@ from jorip.core.cost import CostTree, Shape
 
 
 def cost(spec: Architecture, *, batch: int = 1, length: int = 512, memory: int = 0) -> CostTree:
-    """Counts by part, printable. batch sequences of `length` tokens; memory: of an encoder-decoder's source, 0 = as many."""
+    """Counts by part, printable. batch sequences of `length` tokens; memory: of an encoder-decoder's source, 0 = as
+    many."""
     return spec.cost(Shape(batch, length, memory))

@@ -33,8 +33,9 @@ def command(
     scores = {}
     for name in splits:
         scores[name] = predictor.evaluate(name)
-        keep_scores(folder, name, scores[name])
         if not as_json:
             facts(f"{folder}: {name}", scores[name])
     if as_json:
         write_json({"run": str(folder), "scores": scores})
+    for name, found in scores.items():  # last: what was computed is shown even where nothing can be written
+        keep_scores(folder, name, found)

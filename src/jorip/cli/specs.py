@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jorip.cli.console import say
 from jorip.cli.folders import RUNS
 from jorip.core.errors import ConfigError, did_you_mean
 
@@ -47,6 +48,7 @@ def _of_run(config) -> Architecture:
     from jorip.tasks.config import model_spec
     from jorip.tasks.run import task_class
 
+    say("note: an untrained run: vocabulary size and classes are the recipe's, training takes them from the data")
     return model_spec(config.model, task_class(config.task).recipe)
 
 

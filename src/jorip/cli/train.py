@@ -1,5 +1,6 @@
 """`jorip train`: one YAML file in, a run folder out. The same command again goes on where the last one stopped."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -51,9 +52,9 @@ def command(
     write(next_steps(folder, resolved.task, bool(resolved.data.test)))
 
 
-def next_steps(folder: Path, task: str, has_test: bool) -> str:
+def next_steps(folder: Path | str, task: str, has_test: bool) -> str:
     """What to type now."""
-    command = "generate" if task == "language_model" else "predict"
+    command, folder = "generate" if task == "language_model" else "predict", shlex.quote(str(folder))
     lines = [
         ("use it", f'jorip {command} {folder} "your text here"'),
         ("score it", f"jorip eval {folder}" if has_test else f"jorip eval {folder} --split val"),

@@ -8,6 +8,7 @@ from typing import Any
 
 from jorip.core.errors import DataError
 
+_LARGEST_HEADER = 1 << 26  # bytes, of a safetensors file: a damaged one may claim any length
 POINTS = 500  # per curve: more cannot be seen, and would make the page large
 
 
@@ -81,6 +82,17 @@ def read_history(folder: Path) -> History:
         elif kind == "end":
             history.end = event
     return history
+
+
+def parameters(folder: Path) -> int | None:
+    """Numbers in the best checkpoint's weights, shared ones counted once; None while there is no checkpoint."""
+    try:
+        name = json.loads((folder / "ckpt" / "best.json").read_text(encoding="utf-8"))["name"]
+        with open(folder / "ckpt" / name / "model.safetensors", "rb") as f:
+            header = json.loads(f.read(min(int.from_bytes(f.read(8), "little"), _LARGEST_HEADER)))
+        return sum(math.prod(t["shape"]) for n, t in header.items() if n != "__metadata__")
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # a damaged checkpoint is for whoever loads it to report
 
 
 def _facts(file: Path) -> dict[str, Any]:

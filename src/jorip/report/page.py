@@ -1,6 +1,6 @@
 """The HTML page. Everything it shows is in the file: styles, drawings, texts; its policy forbids any request."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -26,7 +26,7 @@ figure {{ margin: 0; max-width: 100%; overflow-x: auto; }}
 table {{ border-collapse: collapse; width: 100%; }}
 th, td {{ border-bottom: 1px solid var(--line); padding: .3rem .6rem; text-align: left; vertical-align: top;
   overflow-wrap: anywhere; }}
-td.n {{ text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }}
+th.n, td.n {{ text-align: right; }} td.n {{ white-space: nowrap; font-variant-numeric: tabular-nums; }}
 td.same {{ color: #2c7a3f; }} td.other {{ color: #b3341f; }}
 pre {{ background: #f5f6f8; padding: .8rem; overflow-x: auto; font-size: 13px; }}
 details {{ margin: .5rem 0; }} summary {{ cursor: pointer; }}
@@ -61,9 +61,11 @@ class Page:
     def figures(self, drawings: Iterable[str]) -> None:
         self.parts.append(f"<div class=charts>{''.join(f'<figure>{d}</figure>' for d in drawings)}</div>\n")
 
-    def table(self, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
-        """Numbers stand on the right."""
-        head = "".join(f"<th>{escape(c)}</th>" for c in columns)
+    def table(self, columns: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
+        """Columns of numbers stand on the right."""
+        rows = [list(row) for row in rows]
+        marks = [" class=n" if any(is_number(row[i]) for row in rows) else "" for i in range(len(columns))]
+        head = "".join(f"<th{m}>{escape(c)}</th>" for c, m in zip(columns, marks))
         body = "".join(f"<tr>{''.join(_cell(v) for v in row)}</tr>\n" for row in rows)
         self.parts.append(f"<table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table>\n")
 
@@ -94,9 +96,13 @@ def _text(value: Any) -> str:
 
 
 def _cell(value: Any) -> str:
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if is_number(value):
         return f"<td class=n>{number(value)}</td>"
     return f"<td>{escape(_text(value))}</td>"
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def number(value: float) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from jorip.core.errors import ConfigError
 from jorip.report.charts import alignment, curves
 from jorip.report.draw import draws_hangul, has_hangul, png, svg
-from jorip.report.history import History, read_history
+from jorip.report.history import History, parameters, read_history
 from jorip.report.page import Page, number
 from jorip.report.scores import read_scores
 
@@ -128,6 +128,8 @@ def _tiles(history: History) -> dict[str, str]:
     for name, title in (("step", "steps"), ("epoch", "epochs"), ("tokens", "tokens")):
         if name in last:
             tiles[title] = number(last[name])
+    if (n := parameters(history.folder)) is not None:
+        tiles["parameters"] = number(n)
     if "seconds" in last and isinstance(last["seconds"], int | float):
         tiles["time"] = f"{last['seconds'] / 60:.1f} min"
     return tiles
