@@ -147,9 +147,7 @@ def _session(
         stack.callback(board.close)
     model = task.model
     if world.size > 1:
-        model = DistributedDataParallel(
-            model, find_unused_parameters=measured["unused_parameters"], broadcast_buffers=False
-        )
+        model = DistributedDataParallel(model, find_unused_parameters=measured["unused_parameters"])
     return Session(
         task=task,
         config=config,
