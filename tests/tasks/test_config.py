@@ -26,7 +26,7 @@ def test_numbers_and_words_of_yaml():
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (["training.setps=3"], r"training: unknown key 'setps'; did you mean 'steps'\?"),
+        (["training.setps=3"], r"^dates: training: unknown key 'setps'; did you mean 'steps'\?"),
         (["data.tokenz=3"], r"unknown key 'data.tokenz'; did you mean 'tokens'\?"),
         (["task=translat"], "task: 'translat' is not one of translate, language_model, classify, tag"),
         (["data.tokens=0"], "data.tokens: input should be greater than or equal to 1, found 0"),

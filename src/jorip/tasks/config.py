@@ -193,7 +193,8 @@ def _explain(error: ValidationError) -> list[str]:
         elif e["type"] == "missing":
             lines.append(f"the key {'.'.join(path)!r} is missing")
         elif e["type"] == "value_error":
-            lines.append(f"{'.'.join(path)}: {e['msg'].removeprefix('Value error, ')}")
+            why, where = e["msg"].removeprefix("Value error, "), ".".join(path)
+            lines.append(why if why.startswith(f"{where}:") else f"{where}: {why}")
         elif e["type"] == "literal_error":
             expected = re.findall(r"'([^']*)'", e["msg"])
             lines.append(

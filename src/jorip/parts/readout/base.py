@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from jorip.core.context import Context
@@ -10,6 +9,7 @@ from jorip.core.cost import Cost, Shape
 from jorip.core.layout import Rows
 from jorip.core.site import Site
 from jorip.core.spec import Spec
+from jorip.ops.cross_entropy import cross_entropy
 
 IGNORE = -100  # a target that asks for no loss
 
@@ -52,13 +52,7 @@ class ReadoutModule(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         logits = self.logits(h if index is None or not self.edge else Rows(h.x[index], h.at), ctx)
         logits = logits if index is None or self.edge else logits[index]
-        total = F.cross_entropy(
-            logits.float() if logits.dtype.itemsize < 4 else logits,
-            targets,
-            reduction="sum",
-            label_smoothing=label_smoothing,
-        )
-        return total, wanted_count(targets)
+        return cross_entropy(logits, targets, label_smoothing), wanted_count(targets)
 
 
 def wanted_count(targets: Tensor) -> Tensor:
