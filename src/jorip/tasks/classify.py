@@ -11,19 +11,17 @@ from jorip.architectures.encoder import Encoder
 from jorip.core.errors import ConfigError
 from jorip.data.store import RaggedStore
 from jorip.parts.readout.classifier import Classifier
-from jorip.tasks.base import Task
+from jorip.tasks.decide import Decide
 from jorip.tasks.examples import Batch, Examples
 from jorip.tasks.labels import decision_scores, label_ids, label_names
 
 
-class Classify(Task):
+class Classify(Decide):
     """Roles text and label, for pairs (`data.pair: true`) also text2: <cls> text <sep> text2 <sep>, with segments 0
     and 1 when the model has segment embeddings."""
 
     name = "classify"
-    recipe = "encoder-small"
     roles = ("text", "label")
-    metrics = {"loss": "min", "accuracy": "max", "macro_f1": "max"}
 
     @classmethod
     def roles_of(cls, config):
@@ -96,16 +94,6 @@ class Classify(Task):
             wanted.append(targets)
         scores = decision_scores(torch.cat(predicted), torch.cat(wanted), len(self.labels))
         return {"loss": total / max(len(examples), 1), **scores}
-
-    def samples(self, model: nn.Module) -> list[dict[str, Any]]:
-        rows = self.val.rows[: self.config.evaluation.samples]
-        model.eval()
-        made = [
-            {"source": r["text"], "target": r["label"], "prediction": p["prediction"]}
-            for r, p in zip(rows, self.predict(rows))
-        ]
-        model.train()
-        return made
 
     @torch.no_grad()
     def predict(self, rows: list[dict[str, Any]], **_: Any) -> list[dict[str, Any]]:

@@ -12,20 +12,18 @@ from jorip.core.errors import ConfigError
 from jorip.data.store import RaggedStore
 from jorip.parts.readout.base import IGNORE
 from jorip.parts.readout.tagger import Tagger
-from jorip.tasks.base import Task
+from jorip.tasks.decide import Decide
 from jorip.tasks.examples import Batch, Examples
 from jorip.tasks.labels import decision_scores, label_ids, label_names
 
 
-class Tag(Task):
+class Tag(Decide):
     """Roles words and tags, lists of equal length. A word is read as one or more tokens; its first token is
     labelled."""
 
     name = "tag"
-    recipe = "encoder-small"
     roles = ("words", "tags")
     lists = ("words", "tags")
-    metrics = {"loss": "min", "accuracy": "max", "macro_f1": "max"}
 
     @classmethod
     def texts(cls, rows):
@@ -77,16 +75,6 @@ class Tag(Task):
         words = sum(len(r["words"]) for r in examples.rows)
         scores["accuracy"] *= len(w) / max(words, 1)
         return {"loss": total / max(len(w), 1), **scores}
-
-    def samples(self, model: nn.Module) -> list[dict[str, Any]]:
-        rows = self.val.rows[: self.config.evaluation.samples]
-        model.eval()
-        made = [
-            {"source": " ".join(r["words"]), "target": " ".join(r["tags"]), "prediction": " ".join(p["prediction"])}
-            for r, p in zip(rows, self.predict(rows))
-        ]
-        model.train()
-        return made
 
     @torch.no_grad()
     def predict(self, rows: list[dict[str, Any]], **_: Any) -> list[dict[str, Any]]:
