@@ -24,7 +24,7 @@ def main() -> None:
     args.add_argument("overrides", nargs="*")
     args.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     args.add_argument("--runs", type=Path, default=Path("runs"))
-    given = args.parse_args()
+    given = args.parse_intermixed_args()
     rows = []
     for seed in given.seeds:
         config = load_config(given.recipe, [*given.overrides, f"training.seed={seed}"])
