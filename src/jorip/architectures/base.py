@@ -123,6 +123,13 @@ class Stacked(Architecture, abstract=True):
             raise SpecError(f"{self.kind}: layer names {len(layer.blocks)} blocks, n_layers is {self.n_layers}")
         return [(layer.of(i), site.at(f"layers.{i}", index=i)) for i in range(self.n_layers)]
 
+    def children(self, unrolled: bool = False) -> dict[str, Any]:
+        fields = super().children()
+        if not unrolled:
+            return fields
+        layer: Block = fields.pop("layer")
+        return fields | {f"layers.{i}": layer.of(i) for i in range(self.n_layers)}
+
     def replace_at(self, head: str, rest: str, value: Any) -> Self:
         if head != "layers":
             return super().replace_at(head, rest, value)

@@ -137,6 +137,10 @@ class Spec(BaseModel):
             value = child.override({rest: value})
         return self.with_fields(**{head: value})
 
+    def children(self, unrolled: bool = False) -> dict[str, Any]:
+        """Fields by name. unrolled: specs with repeated members (layers) give each its own name."""
+        return {name: getattr(self, name) for name in type(self).model_fields}
+
     def with_fields(self, **changes: Any) -> Self:
         """A copy with own fields replaced, validated again."""
         return type(self)(**({name: getattr(self, name) for name in type(self).model_fields} | changes))
@@ -183,26 +187,30 @@ def explain(cls: type[BaseModel], error: ValidationError) -> str:
     return "\n".join(lines)
 
 
-def flatten(spec: Spec, prefix: str = "") -> dict[str, Any]:
-    """path -> plain value; a family slot appears once as its name and once per field."""
+def flatten(spec: Spec, prefix: str = "", unrolled: bool = False) -> dict[str, Any]:
+    """path -> plain value; a family slot appears once as its name and once per field. unrolled: layers one by one."""
     flat: dict[str, Any] = {}
-    for name in type(spec).model_fields:
-        value, path = getattr(spec, name), f"{prefix}{name}"
+    for name, value in spec.children(unrolled).items():
+        path = f"{prefix}{name}"
         if isinstance(value, Spec):
             flat[path] = value.kind
-            flat |= flatten(value, path + ".")
+            flat |= flatten(value, path + ".", unrolled)
         elif isinstance(value, tuple) and any(isinstance(v, Spec) for v in value):
             for i, v in enumerate(value):
                 flat[f"{path}.{i}"] = v.kind
-                flat |= flatten(v, f"{path}.{i}.")
+                flat |= flatten(v, f"{path}.{i}.", unrolled)
         else:
             flat[path] = value
     return flat
 
 
 def diff(a: Spec, b: Spec) -> str:
-    """One line per path whose value differs: `path: a -> b`; `-` where one side has no such path."""
-    left, right = {"": a.kind} | flatten(a), {"": b.kind} | flatten(b)
+    """One line per path whose value differs: `path: a -> b`; `-` where one side has no such path.
+
+    Where one of them has layers that are not all alike, layers are compared one by one: `layers.3.dropout: 0.0 -> 0.1`.
+    """
+    unrolled = any(".blocks." in f".{path}" for spec in (a, b) for path in flatten(spec))
+    left, right = ({"": spec.kind} | flatten(spec, unrolled=unrolled) for spec in (a, b))
     lines = []
     for path in dict.fromkeys([*left, *right]):
         x, y = left.get(path, "-"), right.get(path, "-")
