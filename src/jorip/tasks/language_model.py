@@ -79,12 +79,9 @@ class LanguageModel(Task):
             return []
         prompt = self.val.rows[0]["text"][:40]
         model.eval()
-        made = []
-        for seed in range(self.config.evaluation.samples):
-            text = self.continue_text(model, [prompt], temperature=0.8, seed=seed)[0]
-            made.append({"source": prompt, "target": "", "prediction": text})
+        texts = self.continue_text(model, [prompt] * self.config.evaluation.samples, temperature=0.8, seed=0)
         model.train()
-        return made
+        return [{"source": prompt, "target": "", "prediction": text} for text in texts]
 
     @torch.no_grad()
     def continue_text(self, model: Any, prompts: list[str], **options: Any) -> list[str]:
