@@ -159,3 +159,11 @@ def test_what_is_not_a_run(tmp_path):
 def test_a_model_that_does_not_fit_the_task_is_refused(name, recipe, said, tmp_path):
     with pytest.raises(ConfigError, match=said):
         prepare(config_for(name, tmp_path, model={"recipe": recipe}))
+
+
+def test_scores_of_texts_count_capitals_whatever_the_tokenizer(tmp_path):
+    config = config_for("translate", tmp_path, tokenizer={"kind": "character", "lowercase": True})
+    task = prepare(config)
+    row = [{"target": "Ein Hund", "row": 1}]
+    assert task.text_scores(["ein hund"], row)["exact_match"] == 0
+    assert task.text_scores(["Ein Hund"], row)["exact_match"] == 1

@@ -101,6 +101,14 @@ class Task:
     def plan_of(self, examples: Examples, tokens: int = 16384) -> list[list[int]]:
         return plan_batches(examples.sizes, tokens, seed=0, epoch=0, shuffle=False)
 
+    def predict(self, rows: list[dict[str, Any]], **options: Any) -> list[dict[str, Any]]:
+        """One dict per row, with `prediction`; options of generation where the task generates."""
+        raise TypeError(f"{self.name} cannot predict")
+
+    def evaluate(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        """Scores of `self.model` on rows that have their answers."""
+        raise TypeError(f"{self.name} cannot evaluate")
+
     def samples(self, model: nn.Module) -> list[dict[str, Any]]:
         return []
 

@@ -27,10 +27,6 @@ class Decide(Task):
         model.train()
         return made
 
-    def predict(self, rows: list[dict[str, Any]], **_: Any) -> list[dict[str, Any]]:
-        """One dict per row, with `prediction`: a label, or a list of them with None where there is none."""
-        raise TypeError(f"{self.name} cannot predict")
-
 
 def plain(value: str | list[str | None]) -> str:
     return value if isinstance(value, str) else " ".join(v or "_" for v in value)

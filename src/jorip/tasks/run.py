@@ -47,7 +47,7 @@ class Predictor:
 
     def predict(self, rows: list[dict[str, Any] | str], **options: Any) -> list[dict[str, Any]]:
         """One dict per row, with `prediction`. A bare text stands for the task's first role."""
-        return self.task.predict([self.as_row(r) for r in rows], **options)  # type: ignore[attr-defined]
+        return self.task.predict([self.as_row(r) for r in rows], **options)
 
     def as_row(self, row: dict[str, Any] | str) -> dict[str, Any]:
         """Raises ConfigError when a role is missing."""
@@ -99,7 +99,7 @@ class Predictor:
         if split not in sources:
             raise ConfigError(f"this run has no split {split!r}{did_you_mean(split, sources)}")
         rows = self.task.read(sources[split], self.task.config, self.task.quarantine)
-        return self.task.evaluate(rows)  # type: ignore[attr-defined]
+        return self.task.evaluate(rows)
 
 
 def open_run(folder: str | Path) -> Predictor:
