@@ -41,7 +41,7 @@ class FullAttention(MechanismModule):
     def forward(self, s, q_at, k_at, carry, ctx):
         if self.training and self.dropout.p and ctx.key is not None:
             drop = lambda w: self.dropout.weights(w, q_at, ctx)  # noqa: E731
-            return attend_reference(s["q"], s["k"], s["v"], ctx.mask, q_at, k_at, self.scale, drop), carry
+            return attend_reference(s["q"], s["k"], s["v"], ctx.mask, q_at, k_at, self.scale, drop=drop), carry
         return attend(s["q"], s["k"], s["v"], ctx.mask, q_at, k_at, self.scale), carry
 
     def weights(self, s, q_at, k_at, ctx):
