@@ -150,6 +150,7 @@ class Model(nn.Module):
     """Base of built architectures."""
 
     spec: Architecture
+    origin: Any = None  # what a checkpoint of others said beside its weights (`exchange.origin`)
 
     def tie(self) -> None:
         """Makes shared parameters one again after `to_empty` split them."""

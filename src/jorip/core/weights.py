@@ -19,7 +19,7 @@ parameter must get exactly one weight, or it is a CheckpointError that names the
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, NamedTuple
@@ -145,10 +145,17 @@ class _Group(NamedTuple):
 
 
 class Rules:
-    """table: their template -> ours (a string), or an operation. prefix: in front of all their keys, or of none."""
+    """table: their template -> ours (a string), or an operation. prefix: in front of all their keys, or of none; heads:
+    a table of what stands beside the prefixed model and never has the prefix."""
 
-    def __init__(self, table: Mapping[str, str | Rename | Tied | Ignored], prefix: str = ""):
-        self.prefix = prefix
+    def __init__(
+        self,
+        table: Mapping[str, str | Rename | Tied | Ignored],
+        prefix: str = "",
+        heads: Mapping[str, str | Rename | Tied | Ignored] | None = None,
+    ):
+        self.prefix, self.bare = prefix, set(heads or {})
+        table = {**table, **(heads or {})}
         self.rules: list[tuple[_Template, Any]] = [
             (_Template(theirs), Rename(rule) if isinstance(rule, str) else rule) for theirs, rule in table.items()
         ]
@@ -169,27 +176,29 @@ class Rules:
                 raise ConfigError(f"rule {theirs.text!r}: stacked over {rule.over!r}, which it has no placeholder for")
 
     def load(self, theirs: Mapping[str, Tensor], expected: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Their tensors -> ours, views where possible. expected: our parameters, name -> anything with a shape.
+        """Their tensors -> ours, views where possible. expected: our parameters, name -> anything with a shape. Each of
+        theirs is read when its rule is run, so that a mapping that reads from a file holds nothing twice.
 
         Raises CheckpointError for keys that match no rule or several, for parameters without a weight, weights without
         a parameter, and shapes that differ.
         """
         found: dict[str, Tensor] = {}
-        stripped = {self.strip(k): t for k, t in theirs.items()}
+        stripped = {self.strip(k): k for k in theirs}
         if len(stripped) < len(theirs):
             raise CheckpointError(f"some keys are there twice, with and without the prefix {self.prefix!r}")
-        for group, tensors in self.grouped(stripped, self.theirs).items():
+        for group, keys in self.grouped(stripped, self.theirs).items():
             template, rule = self.rules[group.rule]
             names = dict(group.names)
             if isinstance(rule, Tied):
-                self.check_tied(stripped, template.fill(names, group.leaf), _Template(rule.to).fill(names, group.leaf))
+                pair = template.fill(names, group.leaf), _Template(rule.to).fill(names, group.leaf)
+                self.check_tied(theirs, stripped, *pair)
             elif not isinstance(rule, Ignored):
-                if rule.over and [k for k, _ in tensors] != list(range(len(tensors))):
-                    missing = sorted(set(range(len(tensors) + 1)) - {k for k, _ in tensors})[0]
+                if rule.over and [i for i, _ in keys] != list(range(len(keys))):
+                    missing = sorted(set(range(len(keys) + 1)) - {i for i, _ in keys})[0]
                     gone = template.fill(names | {rule.over: str(missing)}, group.leaf)
                     raise CheckpointError(f"{gone!r} is missing: {rule.over} must count from 0 without gaps")
                 try:
-                    parts = rule.load([t for _, t in tensors])
+                    parts = rule.load([theirs[stripped[key]] for _, key in keys])
                 except ValueError as e:
                     what = template.fill(names | {rule.over: "*"} if rule.over else names, group.leaf)
                     raise CheckpointError(f"{what!r} {e}") from None
@@ -207,32 +216,33 @@ class Rules:
         Raises CheckpointError for names that match no rule or several, and fused weights with a part missing.
         """
         found: dict[str, Tensor] = {}
-        for group, tensors in self.grouped(ours, self.ours).items():
+        for group, keys in self.grouped(ours, self.ours).items():
             template, rule = self.rules[group.rule]
             names = dict(group.names)
-            if len(tensors) < len(rule.ours):
-                gone = rule.ours[min(set(range(len(rule.ours))) - {k for k, _ in tensors})]
+            if len(keys) < len(rule.ours):
+                gone = rule.ours[min(set(range(len(rule.ours))) - {i for i, _ in keys})]
                 raise CheckpointError(
                     f"{_Template(gone).fill(names, group.leaf)!r} is missing, which {template.text!r} is fused from"
                 )
             try:
-                parts = rule.save([t for _, t in tensors])
+                parts = rule.save([ours[key] for _, key in keys])
             except ValueError as e:
                 raise CheckpointError(f"parts of {template.fill(names, group.leaf)!r} {e}") from None
             for i, part in enumerate(parts):
                 every = names | {rule.over: str(i)} if rule.over else names
-                found[self.prefix + template.fill(every, group.leaf)] = part.contiguous()
+                prefix = "" if template.text in self.bare else self.prefix
+                found[prefix + template.fill(every, group.leaf)] = part.contiguous()
         return found
 
     def strip(self, key: str) -> str:
         return key.removeprefix(self.prefix)
 
     def grouped(
-        self, tensors: Mapping[str, Tensor], side: list[tuple[_Template, int, int]]
-    ) -> dict[_Group, list[tuple[int, Tensor]]]:
-        """The tensors by rule, numbers and leaf, each with its place in the group, in order."""
-        groups: dict[_Group, list[tuple[int, Tensor]]] = {}
-        for key, tensor in tensors.items():
+        self, keys: Iterable[str], side: list[tuple[_Template, int, int]]
+    ) -> dict[_Group, list[tuple[int, str]]]:
+        """The keys by rule, numbers and leaf, each with its place in the group, in order."""
+        groups: dict[_Group, list[tuple[int, str]]] = {}
+        for key in keys:
             hits = [(hit, i, place, t) for t, i, place in side if (hit := t.match(key)) is not None]
             if len(hits) != 1:
                 raise CheckpointError(unmatched(key, [t.text for *_, t in hits], [t.text for t, *_ in side]))
@@ -241,13 +251,13 @@ class Rules:
             if side is self.theirs and over:
                 place = int(names.pop(over))
             group = _Group(i, tuple(sorted(names.items())), leaf)
-            groups.setdefault(group, []).append((place, tensor))
-        return {g: sorted(ts, key=lambda t: t[0]) for g, ts in groups.items()}
+            groups.setdefault(group, []).append((place, key))
+        return {g: sorted(found) for g, found in groups.items()}
 
-    def check_tied(self, theirs: Mapping[str, Tensor], key: str, to: str) -> None:
-        a, b = theirs[key], theirs.get(to)
-        if b is None:
+    def check_tied(self, theirs: Mapping[str, Tensor], stripped: Mapping[str, str], key: str, to: str) -> None:
+        if to not in stripped:
             raise CheckpointError(f"{key!r} is a copy of {to!r}, which is missing")
+        a, b = theirs[stripped[key]], theirs[stripped[to]]
         if a.shape != b.shape or not torch.equal(a, b):
             raise CheckpointError(f"{key!r} should be the same as {to!r} and is not: this checkpoint does not tie them")
 

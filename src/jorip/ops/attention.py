@@ -38,10 +38,8 @@ def attend_reference(
     return w @ (v.repeat_interleave(group, 1) if group > 1 else v)
 
 
-def attend(
-    q: Tensor, k: Tensor, v: Tensor, mask: Mask, q_at, k_at, scale: float, bias: Tensor | None = None
-) -> Tensor:
-    """The fast form: torch's fused kernel, with a mask tensor only where one is needed; short rows on a CPU by products.
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask, q_at, k_at, scale: float, bias: Tensor | None = None) -> Tensor:
+    """The fast form: torch's fused kernel, with a mask tensor only where one is needed; short rows by products.
 
     Causal over two fresh left-aligned grids needs none: holes come after every real query. `bias`: numbers added to
     the scores, broadcastable to (batch, heads, q, k).
@@ -57,8 +55,10 @@ def attend(
             return _attend_short(q, k, v, seen, scale, bias)
     if bias is not None:
         seen = mask.dense(q_at, k_at)
-        add = bias.to(q.dtype).masked_fill(~seen, float("-inf"))
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=add, scale=scale, enable_gqa=grouped)
+        blind = ~seen.any(-1, keepdim=True)  # sees nothing: gives zeros, and must not make nan on the way
+        add = bias.to(q.dtype).masked_fill(~seen & ~blind, float("-inf"))
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=add, scale=scale, enable_gqa=grouped)
+        return y.masked_fill(blind, 0)
     if isinstance(mask, Causal) and fresh:
         return F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale, enable_gqa=grouped)
     if (mask.everything or _sees_all(mask, q_at, k_at)) and k_at.full:
@@ -68,7 +68,7 @@ def attend(
 
 
 def _short(q: Tensor, k: Tensor) -> bool:
-    """Where plain products beat torch's fused kernel on a CPU: by 1.3 to 3 times up to 64 keys (benchmarks/NOTES.md)."""
+    """Where plain products beat torch's fused kernel on a CPU: 1.3 to 3 times up to 64 keys (benchmarks/NOTES.md)."""
     return (
         q.device.type == "cpu"
         and 1 < q.shape[2] <= 128

@@ -13,6 +13,10 @@ _RECIPES = {
     "encoder-small": ("text_encoder", "small"),
     "decoder-small": ("text_decoder", "small"),
     "nanogpt-char": ("text_decoder", "nanogpt_char"),
+    "gpt2": ("gpt2", "gpt2"),
+    "gpt2-medium": ("gpt2", "medium"),
+    "gpt2-large": ("gpt2", "large"),
+    "gpt2-xl": ("gpt2", "xl"),
 }
 
 

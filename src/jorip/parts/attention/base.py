@@ -50,6 +50,16 @@ class Mechanism(Spec, family=True, package="jorip.parts.attention"):
         return (cls(),)
 
 
+def score_bias(q_at, k_at, ctx: Context) -> Tensor | None:
+    """What the stack's position encoding adds to the scores, made once per stack and step."""
+    if ctx.position is None:
+        return None
+    name = ("bias", id(q_at), id(k_at) if k_at is q_at else k_at.longest)
+    if name not in ctx.shared:  # the layout is kept beside it, so that its id cannot come to name another one
+        ctx.shared[name] = q_at, ctx.position.bias(q_at, k_at, ctx)
+    return ctx.shared[name][1]
+
+
 class MechanismModule(nn.Module):
     """forward: streams (batch, heads, length, dim) by name -> (batch, heads, q length, dim) and the carry."""
 

@@ -8,7 +8,7 @@ from jorip.core.cost import Cost, Shape
 from jorip.core.site import Site
 from jorip.ops.attention import attend, attend_reference, attention_weights
 from jorip.ops.dropout import Dropout
-from jorip.parts.attention.base import Mechanism, MechanismModule
+from jorip.parts.attention.base import Mechanism, MechanismModule, score_bias
 
 
 class Full(Mechanism):
@@ -39,10 +39,11 @@ class FullAttention(MechanismModule):
         self.scale, self.dropout = scale, dropout
 
     def forward(self, s, q_at, k_at, carry, ctx):
+        bias = score_bias(q_at, k_at, ctx)
         if self.training and self.dropout.p and ctx.key is not None:
             drop = lambda w: self.dropout.weights(w, q_at, ctx)  # noqa: E731
-            return attend_reference(s["q"], s["k"], s["v"], ctx.mask, q_at, k_at, self.scale, drop=drop), carry
-        return attend(s["q"], s["k"], s["v"], ctx.mask, q_at, k_at, self.scale), carry
+            return attend_reference(s["q"], s["k"], s["v"], ctx.mask, q_at, k_at, self.scale, bias, drop), carry
+        return attend(s["q"], s["k"], s["v"], ctx.mask, q_at, k_at, self.scale, bias), carry
 
     def weights(self, s, q_at, k_at, ctx):
-        return attention_weights(s["q"], s["k"], ctx.mask, q_at, k_at, self.scale)
+        return attention_weights(s["q"], s["k"], ctx.mask, q_at, k_at, self.scale, score_bias(q_at, k_at, ctx))

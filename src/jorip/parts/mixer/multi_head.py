@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from jorip.core.context import Context
 from jorip.core.cost import Cost, Shape
@@ -21,14 +21,19 @@ from jorip.core.state import KeyValue, Source
 from jorip.parts.attention.base import Mechanism, MechanismModule
 from jorip.parts.attention.full import Full
 from jorip.parts.mixer.base import Carry, Mixer, MixerModule
+from jorip.parts.norm.base import Norm
+from jorip.parts.norm.rms_norm import RmsNorm
 
 
 class MultiHead(Mixer):
-    """mechanism: what happens inside; bias: of the four projections (the survey's counts have none)."""
+    """mechanism: what happens inside; bias: of the four projections (the survey's counts have none); out_bias: of the
+    last one, None = as the others; qk_norm: of each head's queries and keys, before they are rotated (2010.04245)."""
 
     ids = ("A8.8", "A8.9")
     mechanism: Mechanism = Full()
     bias: bool = True
+    out_bias: bool | None = None
+    qk_norm: Norm | None = None
 
     def check(self, site: Site) -> None:
         if site.n_heads % site.n_kv_heads:
@@ -39,7 +44,10 @@ class MultiHead(Mixer):
 
     def build(self, site: Site) -> MultiHeadMixer:
         self.check(site)
-        return MultiHeadMixer(self.mechanism.build(site), site, self.bias)
+        heads = site.at("norms", d_model=site.head_dim)
+        norms = {n: self.qk_norm.build(heads.at(n)) for n in ("q", "k")} if self.qk_norm else {}
+        out_bias = self.bias if self.out_bias is None else self.out_bias
+        return MultiHeadMixer(self.mechanism.build(site), site, self.bias, out_bias, norms)
 
     def cost(self, site: Site, shape: Shape) -> Cost:
         side = {False: shape.rows, True: shape.batch * (shape.memory if site.cross else shape.length)}
@@ -56,11 +64,19 @@ class MultiHead(Mixer):
 
     @classmethod
     def examples(cls) -> tuple[MultiHead, ...]:
-        return tuple(cls(mechanism=e) for m in Mechanism.members().values() for e in m.examples())  # type: ignore
+        whole = tuple(cls(mechanism=e) for m in Mechanism.members().values() for e in m.examples())  # type: ignore
+        return (*whole, cls(qk_norm=RmsNorm(), bias=False), cls(out_bias=False))
 
 
 class MultiHeadMixer(MixerModule):
-    def __init__(self, mechanism: MechanismModule, site: Site, bias: bool = True):
+    def __init__(
+        self,
+        mechanism: MechanismModule,
+        site: Site,
+        bias: bool = True,
+        out_bias: bool = True,
+        norms: dict[str, nn.Module] | None = None,
+    ):
         super().__init__()
         self.mechanism, self.path, self.cross = mechanism, site.path, site.cross
         self.streams = mechanism.streams(site)
@@ -68,7 +84,8 @@ class MultiHeadMixer(MixerModule):
         for name, s in self.streams.items():
             width = (site.d_memory if s.memory and site.cross else site.d_model) or site.d_model
             self.add_module(name, Linear(width, s.heads * s.dim, bias, role="in"))
-        self.out = Linear(site.n_heads * site.head_dim, site.d_model, bias, role="out")
+        self.out = Linear(site.n_heads * site.head_dim, site.d_model, out_bias, role="out")
+        self.norms = nn.ModuleDict(norms or {})
 
     def forward(self, x: Rows, carry: Carry, ctx: Context, memory: Rows | None = None) -> tuple[Tensor, Carry]:
         ctx = ctx.crossing() if self.cross else ctx
@@ -117,6 +134,7 @@ class MultiHeadMixer(MixerModule):
         for name, flat in zip(names, self.linears(x.x, names)):
             s = self.streams[name]
             r = flat.unflatten(-1, (s.heads, s.dim))
+            r = self.norms[name](r) if name in self.norms else r
             rows[name] = ctx.position.rotate(r, x.at, ctx) if s.rotate and ctx.position is not None else r
         return rows
 

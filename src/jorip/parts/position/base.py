@@ -1,4 +1,4 @@
-"""The protocol of position encodings: they add to embeddings, rotate queries and keys, or both, or neither."""
+"""The protocol of position encodings: they add to embeddings, rotate queries and keys, add to scores, or none of it."""
 
 from __future__ import annotations
 
@@ -32,3 +32,8 @@ class PositionModule(nn.Module):
     def rotate(self, q: Tensor, at: Layout, ctx: Context) -> Tensor:
         """Queries or keys (rows, heads, dim) -> rotated."""
         return q
+
+    def bias(self, q_at, k_at, ctx: Context) -> Tensor | None:
+        """What is added to the scores, broadcastable to (batch, heads, q, k); None = nothing. A key or query is where
+        `grid_order` says; holes may get anything."""
+        return None

@@ -21,16 +21,17 @@ Pool = Literal["first", "mean", "max", "last"]
 
 class Classifier(Readout):
     """n_classes; pool: which row or which summary of rows is read ("first" is BERT's [CLS]); hidden: a tanh layer
-    before the decision, as BERT's pooler; dropout: before the decision."""
+    before the decision, as BERT's pooler; dropout: before the decision; bias: of the decision."""
 
     n_classes: int = Field(default=2, ge=2)
     pool: Pool = "mean"
     hidden: bool = False
     dropout: float = Field(default=0.0, ge=0, lt=1)
+    bias: bool = True
 
     def build(self, site: Site, embedding: nn.Module, vocab_size: int) -> ClassifierReadout:
         drop = Dropout(self.dropout, f"{site.path}.dropout")
-        return ClassifierReadout(site.d_model, self.n_classes, self.pool, self.hidden, drop)
+        return ClassifierReadout(site.d_model, self.n_classes, self.pool, self.hidden, drop, self.bias)
 
     def cost(self, site: Site, shape: Shape, vocab_size: int) -> Cost:
         hidden = site.d_model**2 if self.hidden else 0
@@ -48,11 +49,11 @@ class Classifier(Readout):
 class ClassifierReadout(ReadoutModule):
     edge = False
 
-    def __init__(self, width: int, n_classes: int, pool: Pool, hidden: bool, dropout: Dropout):
+    def __init__(self, width: int, n_classes: int, pool: Pool, hidden: bool, dropout: Dropout, bias: bool = True):
         super().__init__()
         self.pool_name: Pool = pool
         self.hidden = Linear(width, width, role="readout") if hidden else None
-        self.out = Linear(width, n_classes, role="readout")
+        self.out = Linear(width, n_classes, bias, role="readout")
         self.dropout = dropout
 
     def pool(self, h: Rows) -> Tensor:
