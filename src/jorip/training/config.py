@@ -22,13 +22,16 @@ class _Section(BaseModel):
 
 
 class OptimizerConfig(_Section):
-    """AdamW (Loshchilov and Hutter 2019). lr is the peak; beta2 0.98 as in Vaswani et al. 2017 suits short runs."""
+    """AdamW (Loshchilov and Hutter 2019). lr is the peak; beta2 0.98 as in Vaswani et al. 2017 suits short runs.
+    layer_decay: each layer learns so many times as fast as the one above it, the embedding slowest (Howard and Ruder
+    2018; 0.75 to 0.95 for fine-tuning); None: all alike."""
 
     lr: Number = Field(default=1e-3, gt=0)
     betas: Annotated[tuple[Number, Number], Field(strict=False)] = (0.9, 0.98)
     eps: Number = Field(default=1e-8, gt=0)
     weight_decay: Number = Field(default=0.01, ge=0)
     fused: bool = True
+    layer_decay: Number | None = Field(default=None, gt=0, le=1)
 
     @model_validator(mode="after")
     def _betas(self) -> OptimizerConfig:
@@ -68,6 +71,7 @@ class TrainConfig(_Section):
     save_minutes    so much time since the last save (when to save never changes results)
     keep            checkpoints kept, besides the best
     average         decay of the running average of the weights, 0: none. Evaluation and `model.safetensors` use it
+    freeze          public paths of what is not trained: `embedding`, `layers.0`, `encoder`; all that lies below, too
     threads         None: as many as torch chooses; what was used is kept for resumes, because sums depend on it
     deterministic   torch's deterministic algorithms: exact resume with several threads needs them
     """
@@ -90,6 +94,7 @@ class TrainConfig(_Section):
     average: Number = Field(default=0.0, ge=0, lt=1)
     log_every: int = Field(default=50, ge=1)
     nonfinite: NonfiniteConfig = NonfiniteConfig()
+    freeze: Annotated[tuple[str, ...], Field(strict=False)] = ()
     threads: int | None = Field(default=None, ge=1)
     deterministic: bool = True
     tensorboard: bool = False

@@ -62,7 +62,7 @@ class Measure:
         try:
             with context:
                 terms, aux = probe.forward(self.task.batch(ids, 0), None, Key(seed, 0), 0)
-            (terms if aux is None else terms + aux).backward()
+            sum(aux.values(), terms).backward()
         finally:
             with torch.no_grad():
                 for buffer, before in buffers:

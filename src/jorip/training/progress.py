@@ -74,6 +74,7 @@ class Progress:
         """At each log line."""
         parts = [
             f"loss {number(fields['loss'])}",
+            *(f"{name} {number(value)}" for name, value in fields.get("aux", {}).items()),
             f"lr {fields['lr']:.2e}",
             f"{count_text(fields['tokens_per_second'])} tokens/s",
         ]

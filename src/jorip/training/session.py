@@ -92,8 +92,8 @@ class Session:
             "tokens_per_second": s.log_tokens / max(s.log_seconds, 1e-9),
         }
         if s.log_aux:
-            fields["aux"] = s.log_aux / s.log_steps
-        s.log_loss, s.log_count, s.log_aux, s.log_steps, s.log_tokens, s.log_seconds = 0.0, 0, 0.0, 0, 0, 0.0
+            fields["aux"] = {name: value / s.log_steps for name, value in s.log_aux.items()}
+        s.log_loss, s.log_count, s.log_aux, s.log_steps, s.log_tokens, s.log_seconds = 0.0, 0, {}, 0, 0, 0.0
         self.emit("train", **fields)
         if self.board:
             self.board.write("train", s.step, fields)

@@ -24,7 +24,7 @@ from jorip.training.lock import locked
 from jorip.training.loop import Loop, Result
 from jorip.training.measure import Measure
 from jorip.training.memory import out_of_memory
-from jorip.training.optimizer import build_optimizer
+from jorip.training.optimizer import build_optimizer, freeze
 from jorip.training.progress import Progress, count_text
 from jorip.training.protocol import Task
 from jorip.training.run import RunFolder
@@ -99,6 +99,7 @@ def _session(
     stack: ExitStack,
 ) -> Session:
     device = next(task.model.parameters()).device
+    freeze(task.model, config.freeze)
     plan = task.plan(0)
     if not plan:
         raise DataError("the plan has no batches: there is nothing to train on")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import torch
@@ -35,7 +35,7 @@ class State:
     average_updates: int = 0
     log_loss: float = 0.0
     log_count: int = 0
-    log_aux: float = 0.0
+    log_aux: dict[str, float] = field(default_factory=dict)
     log_steps: int = 0
     log_tokens: int = 0
     log_seconds: float = 0.0

@@ -24,10 +24,11 @@ from jorip.training.protocol import Batch, Task
 
 
 class Summed(NamedTuple):
-    """loss: sum over the terms of all ranks, aux: auxiliary loss (a mean), 0-d tensors. count: terms of all ranks."""
+    """loss: sum over the terms of all ranks, aux: auxiliary losses (means) by kind, 0-d tensors. count: terms of all
+    ranks."""
 
     loss: Tensor
-    aux: Tensor
+    aux: dict[str, Tensor]
     count: int
 
 
@@ -54,7 +55,7 @@ class Gradients:
         batches = [self.task.batch(ids, epoch) for ids in parts or [spare]]
         counts = [self.task.count(b) if parts else 0 for b in batches]
         count = int(self.world.sum(sum(counts))[0])
-        loss = aux = torch.zeros((), device=self.device)
+        loss, aux = torch.zeros((), device=self.device), {}
         for i, batch in enumerate(batches):
             failpoints.hit("step.micro")
             last = i == len(batches) - 1
@@ -62,14 +63,15 @@ class Gradients:
                 terms, extra = self.forward(batch, counts[i] if parts else None, Key(self.seed, step), i)
                 share = counts[i] / max(count, 1)
                 mean = terms * (weight / max(count, 1))
-                total = mean if extra is None else mean + extra * share
+                total = mean + sum(extra.values()) * share if extra else mean
                 (total * self.world.size).backward()
             loss = loss + terms.detach() * weight
-            aux = aux if extra is None else aux + extra.detach() * share
+            for kind, value in extra.items():
+                aux[kind] = aux.get(kind, 0.0) + value.detach() * share
         return self._everywhere(loss, aux, count)
 
-    def forward(self, batch: Batch, count: int | None, key: Key, index: int) -> tuple[Tensor, Tensor | None]:
-        """Sum of the loss terms, and of the auxiliary losses."""
+    def forward(self, batch: Batch, count: int | None, key: Key, index: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """Sum of the loss terms, and the auxiliary losses, those of one kind (the last part of their path) summed."""
         if self.device.type != "cpu":
             batch = {name: Packed(*(t.to(self.device, non_blocking=True) for t in p)) for name, p in batch.items()}
         # Parts of ours draw by hash. Foreign modules that draw from torch's generator are still exactly resumable, and
@@ -79,17 +81,21 @@ class Gradients:
             terms, counted, extras = self.task.loss(self.model, batch, key, self.smoothing)
         if count is not None and isinstance(counted, int) and counted != count:
             raise RuntimeError(f"task.count gave {count} loss terms and task.loss {counted}: the mean would be wrong")
-        return terms, sum(extras.values(), torch.zeros((), device=self.device)) if extras else None
+        kinds: dict[str, Tensor] = {}
+        for name, value in sorted(extras.items()):
+            kind = name.rpartition(".")[2]
+            kinds[kind] = kinds[kind] + value if kind in kinds else value
+        return terms, kinds
 
     def _quiet(self, last: bool):
         if last or not isinstance(self.model, DistributedDataParallel):
             return nullcontext()
         return self.model.no_sync()
 
-    def _everywhere(self, loss: Tensor, aux: Tensor, count: int) -> Summed:
+    def _everywhere(self, loss: Tensor, aux: dict[str, Tensor], count: int) -> Summed:
         if self.world.size > 1:
-            totals = torch.tensor(self.world.sum(float(loss), float(aux)), dtype=torch.float64)
-            return Summed(totals[0], totals[1], count)
+            totals = torch.tensor(self.world.sum(float(loss), *map(float, aux.values())), dtype=torch.float64)
+            return Summed(totals[0], dict(zip(aux, totals[1:])), count)
         return Summed(loss, aux, count)
 
 

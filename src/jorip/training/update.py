@@ -35,19 +35,21 @@ class Update:
         number = s.step + 1
         s.lr = c.optimizer.lr * factor(number, c.schedule, c.schedule.total or run.total)
         for group in run.optimizer.param_groups:
-            group["lr"] = s.lr
+            group["lr"] = s.lr * group["scale"]
         sizes = self.sizes[ids]
         out = self._gradients(ids, sizes.tolist(), number)
         norm = nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
         # the only wait for the device in a step
-        loss, aux, s.grad_norm = torch.stack([t.double().to(run.device) for t in (out.loss, out.aux, norm)]).tolist()
-        if math.isfinite(loss) and math.isfinite(aux) and math.isfinite(s.grad_norm):
+        numbers = torch.stack([t.double().to(run.device) for t in (out.loss, norm, *out.aux.values())]).tolist()
+        loss, s.grad_norm, aux = numbers[0], numbers[1], dict(zip(out.aux, numbers[2:]))
+        if all(map(math.isfinite, numbers)):
             if c.clip is not None and s.grad_norm > c.clip:
                 nn.utils.clip_grads_with_norm_(self.parameters, c.clip, norm)
             run.optimizer.step()
             if run.average is not None:
                 run.average.update()
-            s.log_loss, s.log_count, s.log_aux = s.log_loss + loss, s.log_count + out.count, s.log_aux + aux
+            s.log_loss, s.log_count = s.log_loss + loss, s.log_count + out.count
+            s.log_aux = {name: s.log_aux.get(name, 0.0) + value for name, value in aux.items()}
         else:
             self._skip(number, ids, loss, aux)
         run.optimizer.zero_grad()
@@ -96,7 +98,7 @@ class Update:
             f"going on with {run.state.micro_tokens} (same result)"
         )
 
-    def _skip(self, number: int, ids: list[int], loss: float, aux: float) -> None:
+    def _skip(self, number: int, ids: list[int], loss: float, aux: dict[str, float]) -> None:
         """A step without numbers: left out, or the end."""
         run = self.session
         s, model, allowed = run.state, run.task.model, run.config.nonfinite.skip
