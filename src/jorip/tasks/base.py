@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -19,8 +19,10 @@ from jorip.data.quarantine import Quarantine
 from jorip.data.readers import read_all
 from jorip.data.source import Source
 from jorip.data.tokenizers import Tokenizer, train_tokenizer
+from jorip.tasks.begin import Transplant, digest, keep_vocabulary, source_of, transplant
 from jorip.tasks.config import RunConfig, model_spec
 from jorip.tasks.examples import Batch, Examples
+from jorip.tasks.lora import inject, merged
 
 
 class Task:
@@ -37,6 +39,8 @@ class Task:
         self.config, self.tokenizer, self.labels, self.model = config, tokenizer, labels, model
         self.train = self.val = Examples({}, torch.zeros(0, dtype=torch.int64))
         self.quarantine = Quarantine()
+        self.transplant: Transplant | None = None  # what came from the folder that the run starts from
+        self.origin = ""  # its digest
         self.padding = 0.0  # share of attention's grid that holds no token, for progress
 
     # what the trainer sees
@@ -47,7 +51,12 @@ class Task:
 
     @property
     def fingerprint(self) -> str:
-        return f"{self.train.digest()}-{self.tokenizer.fingerprint}"
+        return "-".join(filter(None, (self.train.digest(), self.tokenizer.fingerprint, self.origin)))
+
+    @property
+    def merged(self) -> Callable[[nn.Module], dict[str, Tensor]] | None:
+        """What makes the weights that are kept from those that are trained; None where these are the same."""
+        return merged if self.config.model.lora is not None else None
 
     @property
     def selects(self) -> tuple[str, Literal["min", "max"]]:
@@ -152,15 +161,31 @@ class Task:
         return cls.roles
 
     @classmethod
+    def begin(
+        cls, config: RunConfig, train: list[dict[str, Any]]
+    ) -> tuple[Architecture, Tokenizer, list[str], Model | None]:
+        """The spec for these rows, the tokenizer, the label names, and the model whose weights it starts from."""
+        labels = cls.find_labels(train)
+        if config.model.start_from is None:
+            tokenizer = train_tokenizer(config.tokenizer, cls.texts(train))
+            return cls.complete(model_spec(config.model, cls.recipe), tokenizer, labels), tokenizer, labels, None
+        source, tokenizer = source_of(config.model.start_from, config.base)
+        spec = cls.complete(source.spec.override(config.model.override), tokenizer, labels)
+        return keep_vocabulary(spec, source.spec), tokenizer, labels, source
+
+    @classmethod
     def prepare(cls, config: RunConfig) -> Task:
         """Reads the data, trains the tokenizer, encodes, builds the model with the run's seed."""
         quarantine = Quarantine()
         train = cls.read(config.data.train, config, quarantine)
         val = cls.read(config.data.val, config, quarantine)
-        tokenizer = train_tokenizer(config.tokenizer, cls.texts(train))
-        labels = cls.find_labels(train)
-        spec = cls.complete(model_spec(config.model, cls.recipe), tokenizer, labels)
+        spec, tokenizer, labels, source = cls.begin(config, train)
         task = cls(config, tokenizer, labels, spec.build(seed=config.training.seed))
+        if source is not None:
+            task.transplant = transplant(task.model, source, str(config.model.start_from))
+            task.origin = digest(source)
+        if config.model.lora is not None:
+            inject(task.model, config.model.lora, config.training.seed)
         _ = task.selects  # an unknown metric is refused before anything is trained
         task.quarantine = quarantine
         task.train, task.val = task.encode(train, "train"), task.encode(val, "val")

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 
 from jorip.core.cost import Shape
-from jorip.core.errors import JoripError
+from jorip.core.errors import DataError, JoripError
 from jorip.data.check import duplicates, labels, lengths, padding, unknown_rate
 from jorip.data.quarantine import Quarantine
 from jorip.data.source import Source
-from jorip.data.tokenizers import Tokenizer, train_tokenizer
+from jorip.data.tokenizers import Tokenizer
 from jorip.tasks.base import Task
-from jorip.tasks.config import RunConfig, model_spec
+from jorip.tasks.config import RunConfig
 from jorip.tasks.run import task_class
 
 UNKNOWN_TOO_MANY = 0.02  # of the tokens: beyond this a tokenizer does not fit its text
@@ -42,17 +42,15 @@ def check(config: RunConfig, console: Any = None) -> CheckReport:
     }
     if "train" not in rows:
         return report
-    tokenizer = train_tokenizer(config.tokenizer, cls.texts(rows["train"]))
-    report.sections["tokenizer"] = {"kind": tokenizer.kind, "vocabulary": tokenizer.vocab_size}
     try:
-        names = cls.find_labels(rows["train"])
+        spec, tokenizer, names, _ = cls.begin(config, rows["train"])
+        report.sections["tokenizer"] = {"kind": tokenizer.kind, "vocabulary": tokenizer.vocab_size}
         if names:
             found = labels({name: all_labels(cls, r) for name, r in rows.items()})
             report.sections["labels"] = {**found.counts["train"], "majority accuracy": round(found.majority, 4)}
-    except JoripError as e:
+    except DataError as e:
         report.problems.append(str(e))
         return report
-    spec = cls.complete(model_spec(config.model, cls.recipe), tokenizer, names)
     with torch.device("meta"):
         task = cls(config, tokenizer, names, spec.build(device="meta"))
     _ = task.selects

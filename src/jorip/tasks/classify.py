@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from jorip.architectures.decoder import Decoder
 from jorip.architectures.encoder import Encoder
 from jorip.core.errors import ConfigError
 from jorip.data.store import RaggedStore
@@ -42,7 +43,8 @@ class Classify(Decide):
     def complete(cls, spec, tokenizer, labels):
         if not isinstance(spec, Encoder):
             raise ConfigError(f"model: classify needs an encoder, found {spec.kind}: take encoder-small")
-        readout = spec.readout if spec.readout is not None else Classifier()
+        fresh = Classifier(pool="last" if isinstance(spec, Decoder) else "mean")
+        readout = spec.readout if isinstance(spec.readout, Classifier) else fresh
         return spec.override(
             {"vocab_size": tokenizer.vocab_size, "readout": readout.with_fields(n_classes=len(labels))}
         )

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from jorip.core.errors import ConfigError, did_you_mean
 from jorip.data.source import Source
 from jorip.data.tokenizers import TokenizerSpec
+from jorip.tasks.lora import LoraConfig
 from jorip.training.config import TrainConfig, train_config
 
 TaskName = Literal["translate", "language_model", "classify", "tag"]
@@ -46,11 +47,24 @@ class DataConfig(Section):
 
 class ModelConfig(Section):
     """recipe: a named model; override: fields by path (`encoder.n_layers: 2`, `**.dropout: 0.3`); spec: a
-    whole architecture instead of a recipe. Vocabulary and classes are filled in from the data."""
+    whole architecture instead of a recipe; start_from: a run, a saved folder or a Hugging Face folder, whose model,
+    weights and tokenizer are taken instead; lora: train small updates of some of its maps only. Vocabulary and classes
+    are filled in from the data."""
 
     recipe: str | None = None
     override: dict[str, Any] = {}
     spec: dict[str, Any] | None = None
+    start_from: str | None = None
+    lora: LoraConfig | None = None
+
+    @model_validator(mode="after")
+    def _one(self):
+        given = [n for n in ("recipe", "spec", "start_from") if getattr(self, n) is not None]
+        if len(given) > 1:
+            raise ValueError(f"give one of recipe, spec and start_from, found {' and '.join(given)}")
+        if self.lora is not None and self.start_from is None:
+            raise ValueError("lora adapts a trained model: it needs start_from")
+        return self
 
 
 class EvaluationConfig(Section):
@@ -216,7 +230,5 @@ def model_spec(config: ModelConfig, default: str):
     from jorip.architectures.base import from_dict
     from jorip.recipes import recipe
 
-    if config.spec is not None and config.recipe is not None:
-        raise ConfigError("model: give a recipe or a spec, not both")
     spec = from_dict(config.spec) if config.spec is not None else recipe(config.recipe or default)
     return spec.override(config.override)

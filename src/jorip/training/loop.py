@@ -178,7 +178,7 @@ class Loop:
         s.events = run.events.sync() if run.events else 0
         s.seconds = run.seconds()
         s.average_updates = run.average.updates if run.average else 0
-        tensors = collect(run.task.model, run.optimizer, run.average)
+        tensors = collect(run.task.model, run.optimizer, run.average, getattr(run.task, "merged", None))
         run.checkpoints.save(s.step, tensors, {"trainer.json": s.to_json()}, run.task.artifacts, s.best_name)
 
 

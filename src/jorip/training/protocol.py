@@ -21,7 +21,8 @@ class Task(Protocol):
     sizes        (n_examples,) int64, tokens of each example as counted for the batch budget
     fingerprint  sha256 over encoded training data and tokenizer: a resume with other data is refused
     selects      the metric of `validate` that picks the best checkpoint, and its direction
-    A `padding` attribute (a fraction, float) may be there too; progress then shows it.
+    May be there too: `padding` (a fraction, float), which progress then shows; `transplant`, which says what the model
+    started from; `merged`, model -> state, where the weights to keep are not those that are trained.
     """
 
     @property

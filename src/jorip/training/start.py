@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 from torch.nn.parallel import DistributedDataParallel
 
-from jorip.core.errors import CheckpointError, DataError, ResourceError
+from jorip.core.errors import CheckpointError, ConfigError, DataError, ResourceError
 from jorip.training.average import Average
 from jorip.training.checkpoint import Checkpoints
 from jorip.training.config import TrainConfig
@@ -123,14 +123,18 @@ def _session(
             f"the run was begun with {measured['processes']} processes, now {world.size}: sums round differently"
         )
 
+    merged = getattr(task, "merged", None)
+    if merged is not None and config.average:
+        raise ConfigError("training.average does not go with merged weights (model.lora): set it to 0")
     optimizer = build_optimizer(task.model, config.optimizer)
     state = State(micro_tokens=config.micro_tokens)
     if start is not None:
         state = _read_state(start)
-        load_weights(task.model, start)
+        if merged is None:
+            load_weights(task.model, start)
     average = Average(task.model, config.average) if config.average else None
     if start is not None:
-        restore(read_tensors(start / "trainer.safetensors"), task.model, optimizer, average)
+        restore(read_tensors(start / "trainer.safetensors"), task.model, optimizer, average, merged)
         if average is not None:
             average.updates = state.average_updates
         progress.notice(f"resuming {path} at step {state.step}, epoch {state.epoch}, batch {state.batch}")
@@ -184,8 +188,12 @@ def _introduce(task: Task, plan: list[list[int]], world: World, measured: dict[s
     parameters = sum(p.numel() for p in task.model.parameters())
     tokens = sum(int(task.sizes[ids].sum()) for ids in plan)
     processes = f"{world.size} processes, " if world.size > 1 else ""
+    if transplant := getattr(task, "transplant", None):
+        progress.notice(str(transplant))
+    trained = sum(p.numel() for p in task.model.parameters() if p.requires_grad)
+    of_them = f" ({count_text(trained)} trained)" if trained < parameters else ""
     progress.notice(
-        f"{count_text(parameters)} parameters, {count_text(tokens)} tokens in {len(plan)} batches of about "
+        f"{count_text(parameters)} parameters{of_them}, {count_text(tokens)} tokens in {len(plan)} batches of about "
         f"{count_text(tokens / len(plan))} per epoch; {processes}{measured['threads']} threads, "
         f"{measured['precision']} ({measured['why']})"
     )

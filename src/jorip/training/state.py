@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -10,6 +11,8 @@ from torch import Tensor, nn
 
 from jorip.core.errors import CheckpointError
 from jorip.training.average import Average
+
+Merged = Callable[[nn.Module], dict[str, Tensor]]
 
 
 @dataclass
@@ -61,12 +64,16 @@ class State:
 
 
 def collect(
-    model: nn.Module, optimizer: torch.optim.Optimizer, average: Average | None
+    model: nn.Module, optimizer: torch.optim.Optimizer, average: Average | None, merged: Merged | None = None
 ) -> dict[str, dict[str, Tensor]]:
-    """Tensors of a checkpoint by file. With averaging, `model.safetensors` has the averages: they are what is used."""
+    """Tensors of a checkpoint by file. With averaging, `model.safetensors` has the averages: they are what is used.
+    merged: makes the weights that are used where they are not those that are trained."""
     weights: dict[str, Tensor] = dict(model.state_dict())
     trainer: dict[str, Tensor] = {}
-    if average is not None:
+    if merged is not None:
+        trainer |= {f"weights/{n}": p for n, p in model.named_parameters() if p.requires_grad}
+        weights = merged(model)
+    elif average is not None:
         trainer |= {f"weights/{n}": average.weights[n] for n in average.average}
         place = {p.data_ptr(): average.average[n] for n, p in average.weights.items()}
         weights = {n: place.get(t.data_ptr(), t) for n, t in weights.items()}
@@ -78,11 +85,20 @@ def collect(
 
 @torch.no_grad()
 def restore(
-    trainer: dict[str, Tensor], model: nn.Module, optimizer: torch.optim.Optimizer, average: Average | None
+    trainer: dict[str, Tensor],
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: Average | None,
+    merged: Merged | None = None,
 ) -> None:
-    """Puts optimizer state and averages back, after `load_weights` has filled the model."""
+    """Puts optimizer state and averages back, after `load_weights` has filled the model; where weights are merged, the
+    trained ones, the others being as the task made them."""
     parameters = dict(model.named_parameters())
-    if average is not None:
+    if merged is not None:
+        for name, p in parameters.items():
+            if p.requires_grad:
+                p.copy_(trainer[f"weights/{name}"])
+    elif average is not None:
         for name, p in parameters.items():
             average.average[name].copy_(p)
             p.copy_(trainer[f"weights/{name}"])

@@ -1,0 +1,103 @@
+"""What a run begins with: a fresh tokenizer and model, or those of a folder that it starts from.
+
+Starting from a folder takes every weight that the task's model has, too: the embedding and all layers must be there; a
+readout that the folder does not have begins fresh, one that the task does not need is left out. Both are said.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from jorip.architectures.base import Architecture, Model
+from jorip.architectures.locate import find
+from jorip.core.errors import ConfigError
+from jorip.core.tensor_file import Digest
+from jorip.data.tokenizers import Tokenizer
+
+SHOWN = 4  # names of each kind in a notice
+
+
+@dataclass
+class Transplant:
+    """taken: how many tensors came from the folder; fresh, left: our names without a source, their names without a
+    place."""
+
+    folder: str
+    taken: int = 0
+    fresh: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        parts = [f"{self.taken} tensors taken from {self.folder}"]
+        parts += [f"fresh: {listed(self.fresh)}"] if self.fresh else []
+        parts += [f"left out: {listed(self.left)}"] if self.left else []
+        return "; ".join(parts)
+
+
+def listed(names: list[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+
+
+def source_of(folder: str, base: str) -> tuple[Model, Tokenizer]:
+    """Model and tokenizer of a run, a folder of ours or a Hugging Face folder; relative paths from the YAML file."""
+    from jorip.exchange.load import load
+    from jorip.exchange.tokenizers import load_tokenizer
+
+    path = Path(folder)
+    path = path if path.is_absolute() or path.exists() else Path(base) / path
+    model = load(path)
+    return model, load_tokenizer(path if (path / "config.json").is_file() else find(path))
+
+
+def keep_vocabulary(spec: Architecture, source: Architecture) -> Architecture:
+    """The vocabulary of the source, which may be larger than its tokenizer's (padded to a round number)."""
+    sizes = {
+        path: found
+        for path in ("vocab_size", "encoder.vocab_size", "decoder.vocab_size")
+        if (found := at(source, path)) is not None and at(spec, path) is not None
+    }
+    return spec.override(sizes)
+
+
+def at(spec: Any, path: str) -> Any:
+    for name in path.split("."):
+        spec = getattr(spec, name, None)
+    return spec
+
+
+@torch.no_grad()
+def transplant(model: Model, source: Model, folder: str) -> Transplant:
+    """Copies what fits by name. Raises ConfigError when anything but a readout is missing or has another shape."""
+    mine, theirs = dict(model.named_parameters()), dict(source.named_parameters())
+    done = Transplant(folder)
+    for name, p in mine.items():
+        other = theirs.pop(name, None)
+        readout = "readout." in name
+        if other is None or (readout and other.shape != p.shape):
+            if not readout:
+                raise ConfigError(f"model.start_from: {folder} has no {name!r}, which this model needs")
+            done.fresh.append(name)
+            continue
+        if other.shape != p.shape:
+            raise ConfigError(
+                f"model.start_from: {name!r} is {tuple(other.shape)} in {folder}, and {tuple(p.shape)} in this model: "
+                "an override that changes sizes does not go with start_from"
+            )
+        p.copy_(other)
+        done.taken += 1
+    done.left = sorted(theirs)
+    if kept := [n for n in done.left if "readout." not in n]:
+        raise ConfigError(f"model.start_from: this model has no place for {listed(kept)} of {folder}")
+    return done
+
+
+def digest(model: Model) -> str:
+    """sha256 over the weights: a run that was begun from others is not resumed from these."""
+    sum_ = Digest()
+    for name, p in model.named_parameters():
+        sum_.tensor(name, p)
+    return sum_.hex()
