@@ -5,6 +5,7 @@ from pathlib import Path
 
 from jorip.core.errors import DataError
 from jorip.data.builtin import read_builtin
+from jorip.data.conll import read_conll
 from jorip.data.conllu import read_conllu
 from jorip.data.delimited import read_delimited
 from jorip.data.files import find, read_lines
@@ -13,6 +14,7 @@ from jorip.data.plain import read_parallel, read_text, read_whole
 from jorip.data.quarantine import Quarantine
 from jorip.data.records import Record, Row, Wanted
 from jorip.data.source import Source
+from jorip.data.squad import read_squad
 
 _READERS = {
     "text": read_text,
@@ -20,6 +22,8 @@ _READERS = {
     "csv": read_delimited,
     "jsonl": read_jsonl,
     "conllu": read_conllu,
+    "conll": read_conll,
+    "squad": read_squad,
 }
 
 
@@ -29,16 +33,18 @@ def read_rows(
     *,
     optional: Iterable[str] = (),
     lists: Iterable[str] = (),
+    whole: Iterable[str] = (),
     base: Path | str = ".",
     quarantine: Quarantine | None = None,
 ) -> Iterator[Row]:
     """Yields {role: text, ..., "row": line number from 1} for each good row, in file order.
 
     `roles` must be there, `optional` ones may. `lists` says which roles are lists of words: JSON lists, CoNLL-U
-    columns, or words separated by spaces elsewhere; all lists of a row are equally long. Bad rows go to `quarantine`.
+    columns, or words separated by spaces elsewhere; all lists of a row are equally long. `whole` lists hold whole texts:
+    one text is a list of one. Bad rows go to `quarantine`.
     DataError: no file, empty, wrong column, unequal lengths of parallel files, damaged gzip, too many bad rows.
     """
-    wanted = Wanted(tuple(roles), tuple(optional), tuple(lists))
+    wanted = Wanted(tuple(roles), tuple(optional), tuple(lists), tuple(whole))
     if source.builtin:
         yield from read_builtin(source, wanted)
         return
@@ -78,8 +84,8 @@ def _open(source: Source, wanted: Wanted, base: Path) -> tuple[str, Iterator[Rec
         streams = {role: read_lines(find(path, base), source.encoding) for role, path in source.paths.items()}
         return file, read_parallel(streams, source, wanted, file)
     file = str(source.path)
-    whole = source.unit == "file"
-    if whole and source.kind != "text":
+    whole = source.unit == "file" or source.kind == "squad"
+    if source.unit == "file" and source.kind != "text":
         raise DataError(f"{file}: unit: file is for plain text, and this is {source.kind}")
     lines = read_lines(find(file, base), source.encoding, *([None] if whole else []))
     return file, (read_whole if whole else _READERS[source.kind])(lines, source, wanted, file)
@@ -96,7 +102,8 @@ def _checked(values: dict, wanted: Wanted) -> tuple[dict | None, str]:
         if role in wanted.optional and not (value if isinstance(value, list) else value.strip()):
             del values[role]
         elif role in wanted.lists:
-            value = value.split() if isinstance(value, str) else value
+            one = [value] if role in wanted.whole else str(value).split()
+            value = one if isinstance(value, str) else value
             values[role], lengths[role] = value, len(value)
             if not value or not all(v.strip() for v in value):
                 return None, f"empty {role}" if not value else f"an empty word in {role}"

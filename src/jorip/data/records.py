@@ -19,11 +19,13 @@ class Record(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """Roles that must be there, roles that may, and which of them are lists of words or tags."""
+    """Roles that must be there, roles that may, and which of them are lists of words or tags; `whole`: lists whose
+    entries are whole texts, so that a single text is one entry and not its words."""
 
     roles: tuple[str, ...]
     optional: tuple[str, ...] = ()
     lists: tuple[str, ...] = ()
+    whole: tuple[str, ...] = ()
 
     @property
     def all(self) -> tuple[str, ...]:

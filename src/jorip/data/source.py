@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from jorip.core.errors import ConfigError, did_you_mean
 
-FORMATS = ("text", "tsv", "csv", "jsonl", "conllu", "parallel")
+FORMATS = ("text", "tsv", "csv", "jsonl", "conllu", "conll", "squad", "parallel")
 SUFFIXES = {
     ".txt": "text",
     ".text": "text",
@@ -25,6 +25,8 @@ SUFFIXES = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
     ".conllu": "conllu",
+    ".conll": "conll",
+    ".json": "squad",
 }
 SPLITS = {"dates": ("train", "val", "test", "test_formats"), "stdlib": ("train", "val", "test")}
 
@@ -44,7 +46,8 @@ class Source(BaseModel, frozen=True, extra="forbid", strict=True):
 
     path, paths  relative to the YAML file's folder. `paths` is for line-aligned files: {role: path}.
     builtin      `dates` or `stdlib`, with `split` and `options` (see data/dates.py, data/stdlib.py).
-    format       auto = from the ending (.gz aside): .txt .tsv .csv .jsonl .conllu.
+    format       auto = from the ending (.gz aside): .txt .tsv .csv .jsonl .conllu .conll .json
+                 (.json is SQuAD's: questions about paragraphs).
     columns      {role: column name, or number from 0}. Default: the column named like the role.
     header       tsv, csv: is the first line a header? auto = yes when columns are asked for by name.
     quoting      None = as usual for the format: csv has quotes, tsv has none (a `"` is a letter there).
@@ -62,7 +65,7 @@ class Source(BaseModel, frozen=True, extra="forbid", strict=True):
     builtin: Literal["dates", "stdlib"] | None = None
     split: str = "train"
     options: dict[str, Any] = {}
-    format: Literal["auto", "text", "tsv", "csv", "jsonl", "conllu", "parallel"] = "auto"
+    format: Literal["auto", "text", "tsv", "csv", "jsonl", "conllu", "conll", "squad", "parallel"] = "auto"
     columns: dict[str, str | Annotated[int, Field(ge=0)]] = {}
     header: bool | Literal["auto"] = "auto"
     quoting: bool | None = None
