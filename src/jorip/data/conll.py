@@ -13,7 +13,7 @@ from jorip.data.records import Record, Wanted
 from jorip.data.source import Source
 
 _DEFAULT = {"words": 0, "tags": -1}  # the first and the last column
-_COMMENT = re.compile(r"#+\s")
+_NO_WORD = re.compile(r"-DOCSTART-|##|# ")
 
 
 def read_conll(lines: Iterable[str], source: Source, wanted: Wanted, file: str) -> Iterator[Record]:
@@ -28,9 +28,7 @@ def read_conll(lines: Iterable[str], source: Source, wanted: Wanted, file: str) 
                 yield Record(start, values, why, text or (words[0][0] if words else ""))
             start, words, why, text = 0, [], "", ""
             continue
-        if line.startswith("-DOCSTART-") or (
-            (_COMMENT.match(line) and "\t" not in line.rstrip()) or line.startswith("##")
-        ):
+        if _NO_WORD.match(line):
             continue
         start = start or number
         fields = line.split("\t") if "\t" in line else line.split()

@@ -40,8 +40,8 @@ def read_rows(
     """Yields {role: text, ..., "row": line number from 1} for each good row, in file order.
 
     `roles` must be there, `optional` ones may. `lists` says which roles are lists of words: JSON lists, CoNLL-U
-    columns, or words separated by spaces elsewhere; all lists of a row are equally long. `whole` lists hold whole texts:
-    one text is a list of one. Bad rows go to `quarantine`.
+    columns, or words separated by spaces elsewhere; all lists of a row are equally long. `whole` lists hold whole
+    texts: one text is a list of one. Bad rows go to `quarantine`.
     DataError: no file, empty, wrong column, unequal lengths of parallel files, damaged gzip, too many bad rows.
     """
     wanted = Wanted(tuple(roles), tuple(optional), tuple(lists), tuple(whole))
@@ -88,7 +88,7 @@ def _open(source: Source, wanted: Wanted, base: Path) -> tuple[str, Iterator[Rec
     if source.unit == "file" and source.kind != "text":
         raise DataError(f"{file}: unit: file is for plain text, and this is {source.kind}")
     lines = read_lines(find(file, base), source.encoding, *([None] if whole else []))
-    return file, (read_whole if whole else _READERS[source.kind])(lines, source, wanted, file)
+    return file, (read_whole if source.unit == "file" else _READERS[source.kind])(lines, source, wanted, file)
 
 
 def _size(source: Source, base: Path | str) -> int:
