@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from jorip.cli.console import write, write_json_list
+from jorip.cli.console import say, write, write_json_list
 from jorip.cli.folders import find_run
 from jorip.cli.inputs import Item, read_items
 from jorip.cli.options import Input, Json, Run
@@ -30,12 +30,15 @@ def command(
 
     from jorip.tasks.run import open_run
 
-    results = chunks(open_run(folder), items)
+    predictor = open_run(folder)
+    results = chunks(predictor, items)
     if as_json:
         write_json_list(results)
     else:
         for r in results:
             write(line(r))
+    if cut := predictor.task.cut:
+        say(f"warning: {cut} of {len(items)} inputs were cut at {predictor.task.limit} tokens")
 
 
 def chunks(predictor: Any, items: list[Item]) -> Iterator[dict[str, Any]]:

@@ -46,7 +46,7 @@ def find_spec(text: str, overrides: list[str] | None = None) -> Architecture:
 
 def _of_run(config) -> Architecture:
     from jorip.tasks.config import model_spec
-    from jorip.tasks.run import task_class
+    from jorip.tasks.registry import task_class
 
     say("note: an untrained run: vocabulary size and classes are the recipe's, training takes them from the data")
     return model_spec(config.model, task_class(config.task).recipe)

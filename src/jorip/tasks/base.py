@@ -19,7 +19,7 @@ from jorip.data.quarantine import Quarantine
 from jorip.data.readers import read_all
 from jorip.data.source import Source
 from jorip.data.tokenizers import Tokenizer, train_tokenizer
-from jorip.tasks.begin import Transplant, digest, keep_vocabulary, source_of, transplant
+from jorip.tasks.begin import Transplant, at, digest, keep_vocabulary, source_of, transplant
 from jorip.tasks.config import RunConfig, model_spec
 from jorip.tasks.examples import Batch, Examples
 from jorip.tasks.lora import inject, merged
@@ -41,6 +41,7 @@ class Task:
         self.quarantine = Quarantine()
         self.transplant: Transplant | None = None  # what came from the folder that the run starts from
         self.origin = ""  # its digest
+        self.cut = 0  # inputs of predictions that were longer than the limit
         self.padding = 0.0  # share of attention's grid that holds no token, for progress
 
     # what the trainer sees
@@ -109,6 +110,13 @@ class Task:
 
     def plan_of(self, examples: Examples, tokens: int = 16384) -> list[list[int]]:
         return plan_batches(examples.sizes, tokens, seed=0, epoch=0, shuffle=False)
+
+    @property
+    def limit(self) -> int | None:
+        """Longest input in tokens: `data.max_len`, or what the model takes where that is less; None = any."""
+        paths = ("max_len", "encoder.max_len", "decoder.max_len")
+        found = [self.config.data.max_len, *(at(self.model.spec, path) for path in paths)]
+        return min((n for n in found if n is not None), default=None)
 
     def predict(self, rows: list[dict[str, Any]], **options: Any) -> list[dict[str, Any]]:
         """One dict per row, with `prediction`; options of generation where the task generates."""

@@ -16,7 +16,7 @@ from jorip.data.source import Source
 from jorip.data.tokenizers import Tokenizer
 from jorip.tasks.base import Task
 from jorip.tasks.config import RunConfig
-from jorip.tasks.run import task_class
+from jorip.tasks.registry import task_class
 
 UNKNOWN_TOO_MANY = 0.02  # of the tokens: beyond this a tokenizer does not fit its text
 

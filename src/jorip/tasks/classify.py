@@ -61,7 +61,7 @@ class Classify(Decide):
 
     def inputs(self, rows: list[dict[str, Any]]) -> tuple[list[list[int]], list[list[int]], int]:
         """Token ids, segment ids, and how many examples were cut at max_len (the longer text of a pair first)."""
-        t, limit, cut = self.tokenizer, self.config.data.max_len, 0
+        t, limit, cut = self.tokenizer, self.limit, 0
         first = t.encode_batch([r["text"] for r in rows])
         second = t.encode_batch([r.get("text2", "") for r in rows]) if self.config.data.pair else [[]] * len(rows)
         inputs, segments = [], []
@@ -103,6 +103,7 @@ class Classify(Decide):
         if not rows:
             return []
         examples = self.encode([{k: v for k, v in r.items() if k != "label"} for r in rows], "predict")
+        self.cut += examples.truncated
         made: list[dict[str, Any]] = [{} for _ in rows]
         for ids in self.plan_of(examples):
             batch = examples.take(ids)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +14,7 @@ from jorip.core.errors import CheckpointError, ConfigError, did_you_mean
 from jorip.data.tokenizers import Tokenizer
 from jorip.tasks.base import Task
 from jorip.tasks.config import RunConfig, run_config
-
-_TASKS = {
-    "translate": ("translate", "Translate"),
-    "language_model": ("language_model", "LanguageModel"),
-    "classify": ("classify", "Classify"),
-    "tag": ("tag", "Tag"),
-}
-
-
-def task_class(name: str) -> type[Task]:
-    module, cls = _TASKS[name]
-    return getattr(import_module(f"jorip.tasks.{module}"), cls)
+from jorip.tasks.registry import task_class
 
 
 def prepare(config: RunConfig) -> Task:
@@ -103,19 +91,21 @@ class Predictor:
 
 
 def open_run(folder: str | Path) -> Predictor:
-    """A run folder (its best checkpoint), or one checkpoint, or a folder that was saved with its task.
+    """A run folder (its best checkpoint), one checkpoint, a folder that was saved with its task, or any folder whose
+    readout answers one (a Hugging Face folder, too).
 
-    Raises CheckpointError: nothing there, not a task's folder, damaged files.
+    Raises CheckpointError: nothing there, damaged files; ConfigError for a readout that answers no task.
     """
     from jorip.architectures.folder import find, load
+    from jorip.tasks.foreign import open_folder
 
-    folder = find(folder)
+    folder = Path(folder) if (Path(folder) / "config.json").is_file() else find(folder)
+    if not (folder / "task.json").is_file():
+        return Predictor(folder, open_folder(folder))
     try:
         saved = json.loads((folder / "task.json").read_text(encoding="utf-8"))
         config = run_config(saved["config"], str(folder / "task.json"))
         cls, labels = task_class(saved["task"]), list(saved["labels"])
-    except FileNotFoundError:
-        raise CheckpointError(f"{folder}: has no task.json: train with jorip, or load the model in Python") from None
     except (ValueError, KeyError, TypeError) as e:
         raise CheckpointError(f"{folder / 'task.json'}: damaged ({e})") from None
     model = load(folder).eval()

@@ -41,7 +41,7 @@ class Tag(Decide):
         return spec.override({"vocab_size": tokenizer.vocab_size, "readout": Tagger(n_classes=len(labels))})
 
     def encode(self, rows: list[dict[str, Any]], where: str) -> Examples:
-        limit, cut, inputs, targets = self.config.data.max_len, 0, [], []
+        limit, cut, inputs, targets = self.limit, 0, [], []
         for row in rows:
             ids, word_of = self.tokenizer.encode_words(row["words"])
             if limit is not None and len(ids) > limit:
@@ -82,6 +82,7 @@ class Tag(Decide):
         if not rows:
             return []
         examples = self.encode([{"words": r["words"], "row": r.get("row", 0)} for r in rows], "predict")
+        self.cut += examples.truncated
         made: list[dict[str, Any]] = [{} for _ in rows]
         for ids in self.plan_of(examples):
             batch = examples.take(ids)

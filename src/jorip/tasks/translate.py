@@ -13,6 +13,7 @@ from jorip.core.errors import ConfigError
 from jorip.data.store import RaggedStore
 from jorip.inference.generate import generate
 from jorip.tasks.base import Task
+from jorip.tasks.begin import at
 from jorip.tasks.examples import Batch, Examples, all_but_first, all_but_last, truncate
 
 
@@ -32,7 +33,7 @@ class Translate(Task):
         return spec.with_fields(encoder=spec.encoder.override(size), decoder=spec.decoder.override(size))
 
     def encode(self, rows: list[dict[str, Any]], where: str) -> Examples:
-        t, limit = self.tokenizer, self.config.data.max_len
+        t, limit = self.tokenizer, self.limit
         source, cut_source = truncate(t.encode_batch([r["source"] for r in rows]), limit)
         target, cut_target = truncate(t.encode_batch([r["target"] for r in rows]), limit)
         streams = {
@@ -41,6 +42,13 @@ class Translate(Task):
         }
         sizes = streams["source"].sizes + streams["target"].sizes - 1
         return Examples(streams, sizes, rows, cut_source + cut_target)
+
+    @property
+    def limit(self) -> int | None:
+        """Tokens of a text, <bos> and <eos> not counted."""
+        sides = (at(self.model.spec, f"{side}.max_len") for side in ("encoder", "decoder"))
+        found = [self.config.data.max_len, *(n - 2 for n in sides if n is not None)]
+        return min((n for n in found if n is not None), default=None)
 
     def count(self, batch: Batch) -> int:
         target = batch["target"]
@@ -86,7 +94,8 @@ class Translate(Task):
         """Texts for texts, in order; like lengths are decoded together."""
         e, t = self.config.evaluation, self.tokenizer
         options = {"beams": e.beams, "length_penalty": e.length_penalty, "max_new_tokens": e.max_new_tokens} | options
-        encoded, _ = truncate(t.encode_batch(sources), self.config.data.max_len)
+        encoded, cut = truncate(t.encode_batch(sources), self.limit)
+        self.cut += cut
         ids = [torch.tensor([*i, t.eos]) for i in encoded]
         order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
         outputs = [""] * len(ids)

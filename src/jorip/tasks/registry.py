@@ -1,0 +1,19 @@
+"""Names of tasks, resolved only when they are asked for."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from jorip.tasks.base import Task
+
+TASKS = {
+    "translate": ("translate", "Translate"),
+    "language_model": ("language_model", "LanguageModel"),
+    "classify": ("classify", "Classify"),
+    "tag": ("tag", "Tag"),
+}
+
+
+def task_class(name: str) -> type[Task]:
+    module, cls = TASKS[name]
+    return getattr(import_module(f"jorip.tasks.{module}"), cls)
