@@ -28,6 +28,7 @@ def test_a_resume_with_other_settings_is_refused(tmp_path):
 
 def test_differences():
     assert list(differences({"a": {"b": 1}, "c": 2}, {"a": {"b": 1}, "d": 3})) == ["c: 2 -> None", "d: None -> 3"]
+    assert list(differences({"a": 1}, {"a": 1, "newer": [], "another": None})) == []
 
 
 def test_two_processes_cannot_train_the_same_run(tmp_path):

@@ -19,7 +19,7 @@ from jorip.data.quarantine import Quarantine
 from jorip.data.readers import read_all
 from jorip.data.source import Source
 from jorip.data.tokenizers import Tokenizer, train_tokenizer
-from jorip.tasks.begin import Transplant, at, digest, keep_vocabulary, source_of, transplant
+from jorip.tasks.begin import Transplant, at, digest, keep_vocabulary, origin_of, source_of, transplant
 from jorip.tasks.config import RunConfig, model_spec
 from jorip.tasks.examples import Batch, Examples
 from jorip.tasks.lora import inject, merged
@@ -130,9 +130,11 @@ class Task:
         return []
 
     def artifacts(self, folder: Path) -> None:
-        """spec.json, tokenizer.json and task.json: with model.safetensors, all that prediction needs."""
+        """spec.json, tokenizer.json and task.json, and origin.json of a model that was somebody else's: with model.safetensors, all that prediction needs."""
         write_json(folder / "spec.json", self.model.spec.to_dict())
         self.tokenizer.save(folder / "tokenizer.json")
+        if self.model.origin is not None:
+            write_json(folder / "origin.json", self.model.origin.to_dict())
         config = self.config.model_dump(mode="json")
         write_json(folder / "task.json", {"format": 1, "task": self.name, "labels": self.labels, "config": config})
 
@@ -192,6 +194,7 @@ class Task:
         if source is not None:
             task.transplant = transplant(task.model, source, str(config.model.start_from))
             task.origin = digest(source)
+            task.model.origin = origin_of(source, labels)
         if config.model.lora is not None:
             inject(task.model, config.model.lora, config.training.seed)
         _ = task.selects  # an unknown metric is refused before anything is trained

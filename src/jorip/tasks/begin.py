@@ -6,7 +6,7 @@ readout that the folder does not have begins fresh, one that the task does not n
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,13 +44,18 @@ def listed(names: list[str]) -> str:
 
 def source_of(folder: str, base: str) -> tuple[Model, Tokenizer]:
     """Model and tokenizer of a run, a folder of ours or a Hugging Face folder; relative paths from the YAML file."""
-    from jorip.exchange.load import load
+    from jorip.exchange import load
     from jorip.exchange.tokenizers import load_tokenizer
 
-    path = Path(folder)
-    path = path if path.is_absolute() or path.exists() else Path(base) / path
-    model = load(path)
+    beside = Path(base) / folder
+    path, _ = load.find(beside if not Path(folder).exists() and beside.exists() else folder)
+    model = load.load(path)
     return model, load_tokenizer(path if (path / "config.json").is_file() else find(path))
+
+
+def origin_of(source: Model, labels: list[str]) -> Any:
+    """What is said beside the weights of the source (special ids, generation settings), with the task's own labels."""
+    return None if source.origin is None else replace(source.origin, labels=labels, folder=None)
 
 
 def keep_vocabulary(spec: Architecture, source: Architecture) -> Architecture:

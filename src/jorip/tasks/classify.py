@@ -18,8 +18,8 @@ from jorip.tasks.labels import decision_scores, label_ids, label_names
 
 
 class Classify(Decide):
-    """Roles text and label, for pairs (`data.pair: true`) also text2: <cls> text <sep> text2 <sep>, with segments 0
-    and 1 when the model has segment embeddings."""
+    """Roles text and label, for pairs (`data.pair: true`) also text2: <cls> text <sep> text2 <sep>, or as the tokenizer
+    of a loaded model has it, with segments when the model has segment embeddings."""
 
     name = "classify"
     roles = ("text", "label")
@@ -62,19 +62,19 @@ class Classify(Decide):
     def inputs(self, rows: list[dict[str, Any]]) -> tuple[list[list[int]], list[list[int]], int]:
         """Token ids, segment ids, and how many examples were cut at max_len (the longer text of a pair first)."""
         t, limit, cut = self.tokenizer, self.limit, 0
+        extra = (t.pair if self.config.data.pair else t.single).extra
         first = t.encode_batch([r["text"] for r in rows])
         second = t.encode_batch([r.get("text2", "") for r in rows]) if self.config.data.pair else [[]] * len(rows)
         inputs, segments = [], []
         for a, b in zip(first, second):
-            extra = 3 if self.config.data.pair else 2
             if limit is not None and len(a) + len(b) + extra > limit:
                 cut += 1
                 room = max(limit - extra, 0)
                 keep_b = min(len(b), max(room - len(a), room // 2))
                 a, b = a[: room - keep_b], b[:keep_b]
-            tail = [*b, t.sep] if self.config.data.pair else []
-            inputs.append([t.cls, *a, t.sep, *tail])
-            segments.append([0] * (len(a) + 2) + [1] * len(tail))
+            ids, parts = t.with_specials(a, b if self.config.data.pair else None)
+            inputs.append(ids)
+            segments.append(parts)
         return inputs, segments, cut
 
     def run(self, model, batch, key, label_smoothing):

@@ -16,7 +16,10 @@ from jorip.data.tokenizers import TokenizerSpec
 from jorip.tasks.lora import LoraConfig
 from jorip.training.config import TrainConfig, train_config
 
-TaskName = Literal["translate", "language_model", "classify", "tag"]
+TaskName = Literal[
+    "translate", "language_model", "classify", "tag", "masked_language_model", "replaced_tokens", "denoise",
+    "span_corruption",
+]  # fmt: skip
 LARGEST_YAML = 2**20  # bytes: `safe_load` expands aliases, so a small file must not become a large one
 
 
@@ -81,9 +84,11 @@ class EvaluationConfig(Section):
 
 
 class RunConfig(Section):
-    """The whole run. `base` is the YAML file's folder, which relative paths start from."""
+    """The whole run. objective: fields of a pre-training task's noise. `base` is the YAML file's folder, which relative
+    paths start from."""
 
     task: TaskName
+    objective: dict[str, Any] = {}
     data: DataConfig
     tokenizer: TokenizerSpec = TokenizerSpec()
     model: ModelConfig

@@ -12,6 +12,7 @@ from torch import nn
 from jorip.architectures.decoder import Decoder
 from jorip.core.errors import ConfigError
 from jorip.data.store import LanguageModelWindows
+from jorip.data.tokenizer_template import PLAIN
 from jorip.inference.generate import generate
 from jorip.tasks.base import Task
 from jorip.tasks.examples import Batch, Examples
@@ -83,12 +84,18 @@ class LanguageModel(Task):
         model.train()
         return [{"source": prompt, "target": "", "prediction": text} for text in texts]
 
+    def prompt(self, text: str) -> list[int]:
+        """What the model reads of a beginning; loaded tokenizers may put a <bos> before it."""
+        t = self.tokenizer
+        around = PLAIN if t.own else t.single
+        return around.fill(t.encode(text))[0] or [t.eos if t.eos is not None else 0]
+
     @torch.no_grad()
     def continue_text(self, model: Any, prompts: list[str], **options: Any) -> list[str]:
         """The new text only, for each prompt."""
         t = self.tokenizer
         options = {"max_new_tokens": self.config.evaluation.max_new_tokens} | options
-        ids = [torch.tensor(t.encode(p) or [t.eos]) for p in prompts]
+        ids = [torch.tensor(self.prompt(p)) for p in prompts]
         tokens = nn.utils.rnn.pad_sequence(ids, batch_first=True)
         mask = torch.arange(tokens.shape[1]) < torch.tensor([len(i) for i in ids])[:, None]
         new = generate(model, tokens, mask=mask, eos=t.eos, **options)

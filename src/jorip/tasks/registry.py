@@ -11,6 +11,10 @@ TASKS = {
     "language_model": ("language_model", "LanguageModel"),
     "classify": ("classify", "Classify"),
     "tag": ("tag", "Tag"),
+    "masked_language_model": ("masked_language_model", "MaskedLanguageModel"),
+    "replaced_tokens": ("replaced_tokens", "ReplacedTokens"),
+    "denoise": ("denoise", "Denoise"),
+    "span_corruption": ("span_corruption", "SpanCorruption"),
 }
 
 

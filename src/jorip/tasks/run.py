@@ -11,7 +11,6 @@ from typing import Any
 import torch
 
 from jorip.core.errors import CheckpointError, ConfigError, did_you_mean
-from jorip.data.tokenizers import Tokenizer
 from jorip.tasks.base import Task
 from jorip.tasks.config import RunConfig, run_config
 from jorip.tasks.registry import task_class
@@ -59,15 +58,18 @@ class Predictor:
     def stream(self, prompt: str, **options: Any) -> Iterator[str]:
         """The new text of one prompt piece by piece, as it is made."""
         from jorip.inference.generate import stream
+        from jorip.tasks.language_model import LanguageModel
+        from jorip.tasks.translate import Translate
 
         if self.task.name not in ("language_model", "translate"):
             raise ConfigError(f"a {self.task.name} model does not generate text: use predict")
         t = self.task.tokenizer
         options = {"max_new_tokens": self.task.config.evaluation.max_new_tokens} | options
-        if self.task.name == "translate":
-            ids, options = [*t.encode(prompt), t.eos], {"bos": t.bos} | options
+        if isinstance(self.task, Translate):
+            ids, options = t.source.fill(t.encode(prompt))[0], {"bos": self.task.start} | options
         else:
-            ids = t.encode(prompt) or [t.eos]
+            assert isinstance(self.task, LanguageModel)
+            ids = self.task.prompt(prompt)
         made: list[int] = []
         said = ""
         for new in stream(self.task.model, torch.tensor([ids]), eos=t.eos, **options):
@@ -96,7 +98,9 @@ def open_run(folder: str | Path) -> Predictor:
 
     Raises CheckpointError: nothing there, damaged files; ConfigError for a readout that answers no task.
     """
-    from jorip.architectures.folder import find, load
+    from jorip.architectures.folder import find
+    from jorip.exchange.load import load
+    from jorip.exchange.tokenizers import load_tokenizer
     from jorip.tasks.foreign import open_folder
 
     folder = Path(folder) if (Path(folder) / "config.json").is_file() else find(folder)
@@ -109,4 +113,4 @@ def open_run(folder: str | Path) -> Predictor:
     except (ValueError, KeyError, TypeError) as e:
         raise CheckpointError(f"{folder / 'task.json'}: damaged ({e})") from None
     model = load(folder).eval()
-    return Predictor(folder, cls(config, Tokenizer.load(folder / "tokenizer.json"), labels, model))
+    return Predictor(folder, cls(config, load_tokenizer(folder), labels, model))

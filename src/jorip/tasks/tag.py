@@ -10,6 +10,7 @@ from torch import nn
 from jorip.architectures.encoder import Encoder
 from jorip.core.errors import ConfigError
 from jorip.data.store import RaggedStore
+from jorip.data.tokenizer_template import PLAIN
 from jorip.parts.readout.base import IGNORE
 from jorip.parts.readout.tagger import Tagger
 from jorip.tasks.decide import Decide
@@ -19,7 +20,7 @@ from jorip.tasks.labels import decision_scores, label_ids, label_names
 
 class Tag(Decide):
     """Roles words and tags, lists of equal length. A word is read as one or more tokens; its first token is
-    labelled."""
+    labelled. Loaded tokenizers put their special tokens around, ours none."""
 
     name = "tag"
     roles = ("words", "tags")
@@ -42,14 +43,18 @@ class Tag(Decide):
 
     def encode(self, rows: list[dict[str, Any]], where: str) -> Examples:
         limit, cut, inputs, targets = self.limit, 0, [], []
+        around = PLAIN if self.tokenizer.own else self.tokenizer.single
+        room = None if limit is None else max(limit - around.extra, 0)
         for row in rows:
             ids, word_of = self.tokenizer.encode_words(row["words"])
-            if limit is not None and len(ids) > limit:
-                ids, word_of, cut = ids[:limit], word_of[:limit], cut + 1
+            if room is not None and len(ids) > room:
+                ids, word_of, cut = ids[:room], word_of[:room], cut + 1
             first = [i == 0 or word_of[i] != word_of[i - 1] for i in range(len(ids))]
             labels = label_ids(row["tags"], self.labels, [row] * len(row["tags"]), where) if "tags" in row else None
-            inputs.append(ids)
-            targets.append([(labels[w] if labels else 0) if f else IGNORE for w, f in zip(word_of, first)])
+            answers = [(labels[w] if labels else 0) if f else IGNORE for w, f in zip(word_of, first)]
+            before, after = around.starts(len(ids))[0], around.extra
+            inputs.append(around.fill(ids)[0])
+            targets.append([IGNORE] * before + answers + [IGNORE] * (after - before))
         streams = {"inputs": RaggedStore.of(inputs), "targets": RaggedStore.of(targets)}
         return Examples(streams, streams["inputs"].sizes, rows, cut)
 

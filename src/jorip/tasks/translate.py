@@ -18,7 +18,8 @@ from jorip.tasks.examples import Batch, Examples, all_but_first, all_but_last, t
 
 
 class Translate(Task):
-    """Roles source and target, one shared vocabulary. The source ends with <eos>; the target starts with <bos>."""
+    """Roles source and target, one shared vocabulary. The source ends with <eos>; the target starts with <bos>. A
+    loaded model's texts have its own special tokens around, and what its decoder reads first in front."""
 
     name = "translate"
     recipe = "transformer-small"
@@ -37,8 +38,8 @@ class Translate(Task):
         source, cut_source = truncate(t.encode_batch([r["source"] for r in rows]), limit)
         target, cut_target = truncate(t.encode_batch([r["target"] for r in rows]), limit)
         streams = {
-            "source": RaggedStore.of([[*ids, t.eos] for ids in source]),
-            "target": RaggedStore.of([[t.bos, *ids, t.eos] for ids in target]),
+            "source": RaggedStore.of([t.source.fill(ids)[0] for ids in source]),
+            "target": RaggedStore.of([[self.start, *t.source.fill(ids)[0]] for ids in target]),
         }
         sizes = streams["source"].sizes + streams["target"].sizes - 1
         return Examples(streams, sizes, rows, cut_source + cut_target)
@@ -49,6 +50,12 @@ class Translate(Task):
         sides = (at(self.model.spec, f"{side}.max_len") for side in ("encoder", "decoder"))
         found = [self.config.data.max_len, *(n - 2 for n in sides if n is not None)]
         return min((n for n in found if n is not None), default=None)
+
+    @property
+    def start(self) -> int:
+        """What the decoder reads first."""
+        known = self.model.origin.ids if self.model.origin is not None else {}  # type: ignore[union-attr]
+        return known.get("decoder_start", self.tokenizer.bos)
 
     def count(self, batch: Batch) -> int:
         target = batch["target"]
@@ -96,7 +103,7 @@ class Translate(Task):
         options = {"beams": e.beams, "length_penalty": e.length_penalty, "max_new_tokens": e.max_new_tokens} | options
         encoded, cut = truncate(t.encode_batch(sources), self.limit)
         self.cut += cut
-        ids = [torch.tensor([*i, t.eos]) for i in encoded]
+        ids = [torch.tensor(t.source.fill(i)[0]) for i in encoded]
         order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
         outputs = [""] * len(ids)
         width = max(1, 128 // options["beams"])
@@ -104,7 +111,7 @@ class Translate(Task):
             part = order[start : start + width]
             tokens = nn.utils.rnn.pad_sequence([ids[i] for i in part], batch_first=True)
             mask = torch.arange(tokens.shape[1]) < torch.tensor([len(ids[i]) for i in part])[:, None]
-            new = generate(model, tokens, mask=mask, bos=t.bos, eos=t.eos, **options)
+            new = generate(model, tokens, mask=mask, bos=self.start, eos=t.eos, **options)
             for i, row in zip(part, new.tolist()):
                 outputs[i] = t.decode(row[: row.index(t.eos)] if t.eos in row else row)
         return outputs
@@ -125,7 +132,7 @@ class Translate(Task):
     def alignment(self, model: nn.Module, source: str, output: str) -> dict[str, Any]:
         """Cross-attention of the last decoder layer, mean over heads: (output tokens, source tokens)."""
         t = self.tokenizer
-        s, o = [*t.encode(source), t.eos], [t.bos, *t.encode(output)]
+        s, o = t.source.fill(t.encode(source))[0], [self.start, *t.encode(output)]
         path = f"decoder.layers.{self.model.spec.decoder.n_layers - 1}.cross"  # type: ignore[attr-defined]
         out = model(torch.tensor([s]), torch.tensor([o]), capture=(path,))
         weights = out.captures[path][0].mean(0)

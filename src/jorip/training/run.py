@@ -117,9 +117,12 @@ def refuse_changes(path: Path, found: dict[str, Any], wanted: dict[str, Any]) ->
 
 
 def differences(old: Any, new: Any, where: str = ""):
-    """`config.optimizer.lr: 0.001 -> 0.01` for each value that differs."""
+    """`config.optimizer.lr: 0.001 -> 0.01` for each value that differs. A setting that the version which began the run
+    did not know counts as off: none, empty or false."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted(old.keys() | new.keys()):
+            if key not in old and new[key] in (None, [], {}, False):
+                continue
             yield from differences(old.get(key), new.get(key), f"{where}.{key}" if where else key)
     elif old != new:
         yield f"{where}: {old!r} -> {new!r}"
