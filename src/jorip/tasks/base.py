@@ -130,7 +130,8 @@ class Task:
         return []
 
     def artifacts(self, folder: Path) -> None:
-        """spec.json, tokenizer.json and task.json, and origin.json of a model that was somebody else's: with model.safetensors, all that prediction needs."""
+        """spec.json, tokenizer.json, task.json and, of a model that was somebody else's, origin.json: with
+        model.safetensors, all that prediction needs."""
         write_json(folder / "spec.json", self.model.spec.to_dict())
         self.tokenizer.save(folder / "tokenizer.json")
         if self.model.origin is not None:

@@ -18,8 +18,9 @@ from jorip.training.config import TrainConfig, train_config
 
 TaskName = Literal[
     "translate", "language_model", "classify", "tag", "masked_language_model", "replaced_tokens", "denoise",
-    "span_corruption",
+    "span_corruption", "question_answering"
 ]  # fmt: skip
+NOISY = ("masked_language_model", "replaced_tokens", "denoise", "span_corruption")  # tasks with an objective
 LARGEST_YAML = 2**20  # bytes: `safe_load` expands aliases, so a small file must not become a large one
 
 
@@ -30,7 +31,8 @@ class Section(BaseModel):
 class DataConfig(Section):
     """train, val, test: sources; test may be several by name. tokens: per global batch, all fed streams counted.
     examples: at most so many per batch. window: language models, tokens per training window. max_len: longer inputs are
-    cut there, counted and reported. pair: classify two texts (roles text and text2)."""
+    cut there, counted and reported. pair: classify two texts (roles text and text2). stride: question answering, how
+    many tokens further each window of a long context begins; None: half of what fits."""
 
     train: Source
     val: Source
@@ -40,6 +42,7 @@ class DataConfig(Section):
     window: int = Field(default=256, ge=2)
     max_len: int | None = Field(default=None, ge=2)
     pair: bool = False
+    stride: int | None = Field(default=None, ge=1)
 
     @field_validator("test", mode="before")
     @classmethod
@@ -95,6 +98,12 @@ class RunConfig(Section):
     training: TrainConfig
     evaluation: EvaluationConfig = EvaluationConfig()
     base: str = "."
+
+    @model_validator(mode="after")
+    def _noise(self):
+        if self.objective and self.task not in NOISY:
+            raise ValueError(f"objective: a {self.task} run has none; {', '.join(NOISY)} have")
+        return self
 
     @field_validator("training", mode="before")
     @classmethod

@@ -11,6 +11,7 @@ TASKS = {
     "language_model": ("language_model", "LanguageModel"),
     "classify": ("classify", "Classify"),
     "tag": ("tag", "Tag"),
+    "question_answering": ("question_answering", "QuestionAnswering"),
     "masked_language_model": ("masked_language_model", "MaskedLanguageModel"),
     "replaced_tokens": ("replaced_tokens", "ReplacedTokens"),
     "denoise": ("denoise", "Denoise"),
