@@ -8,7 +8,7 @@ from jorip.core.errors import CheckpointError, ConfigError, Interrupted
 from jorip.tasks.run import open_run, prepare
 from jorip.training import failpoints
 from jorip.training.start import train
-from tests.tasks.test_tasks import config_for
+from tests.tasks.test_tasks import SMALL, config_for
 
 MORE = "\n".join(f"{w} plot\t{label}" for w, label in zip(["dull", "great", "weak", "fun"] * 4, "ngng" * 4))
 
@@ -108,3 +108,14 @@ def test_lora_says_what_it_cannot(first, tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "peft", None)
     with pytest.raises(ConfigError, match=r"needs the package peft: pip install 'jorip\[lora\]'"):
         prepare(second(first, tmp_path, model=LORA))
+
+
+def test_learned_positions_are_repeated_for_longer_texts(tmp_path):
+    learned = {"max_len": 20, "position": "learned"}
+    config = config_for("classify", tmp_path, model={"override": {**SMALL["encoder-small"], **learned}})
+    train(prepare(config), config.training, tmp_path / "short")
+    longer = {"max_len": 50, "layer.mixer.mechanism": {"local": {"window": 8}}}
+    task = prepare(second(tmp_path / "short", tmp_path, model={"override": longer}))
+    table = jorip.load(tmp_path / "short").position.weight
+    assert torch.equal(task.model.position.weight, torch.cat([table, table, table[:10]]))
+    assert "repeated to its new length: position.weight" in str(task.transplant) and task.limit == 50

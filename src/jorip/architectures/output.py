@@ -14,7 +14,8 @@ from jorip.core.state import ModelState
 class Output:
     """hidden (batch, length, width) and logits (batch, length, classes) are in the caller's form, zero where the mask
     is False (packed rows for packed inputs); logits (batch, classes) for readouts of whole sequences, None when the
-    model has no readout or only a loss was asked; pooled (batch, width); loss: (sum, count); memory: encoded rows."""
+    model has no readout or only a loss was asked; pooled (batch, width), of readouts that pool; loss: (sum, count);
+    memory: encoded rows; readouts: what a readout says besides, by name (next_sentence (batch, 2))."""
 
     hidden: Tensor
     logits: Tensor | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -48,14 +49,17 @@ class SingleStack(Model):
         *,
         segments: Tensor | Packed | None = None,
         state: ModelState | None = None,
-        targets: Tensor | None = None,
+        targets: Tensor | Mapping[str, Tensor] | None = None,
         label_smoothing: float = 0.0,
         key: Key | None = None,
         capture: tuple[str, ...] = (),
+        documents: Tensor | None = None,
     ) -> Output:
         """inputs (batch, length) int64 or Packed; mask (batch, length) bool, True = a real token, any side; segments
-        like inputs; targets: rows of a packed batch, or (batch, length) / (batch,), asks for a loss instead of logits;
-        state: continue where an earlier call stopped; capture: public paths whose activations are wanted."""
+        like inputs; targets: rows of a packed batch, or (batch, length) / (batch,), or by name for readouts that have
+        several, asks for a loss instead of logits; state: continue where an earlier call stopped; capture: public
+        paths whose activations are wanted; documents (documents,): how many of the sequences, which are then parts of
+        longer texts, belong to each; readouts decide for whole documents."""
         tokens, at = enter(inputs, mask, positions, state)
         check_tokens(tokens, self.vocab_size, at, self.max_len)
         ctx = Context(
@@ -66,10 +70,15 @@ class SingleStack(Model):
             captures=dict.fromkeys(capture),
         )
         h = self.run(tokens, at, ctx, segments)[-1]
+        h = self.finish(h, documents, ctx)
         check_captures(ctx.captures, self)
         if state is not None:
             state.lengths = at.total
         return read(self.readout, h, targets, label_smoothing, ctx, state)
+
+    def finish(self, h: Rows, documents: Tensor | None, ctx: Context) -> Rows:
+        """What the readout reads: the rows as they are, or those of all parts of a document as one sequence."""
+        return h if documents is None else Rows(h.x, h.at.joined(documents))
 
     def run(
         self, tokens: Tensor, at, ctx: Context, segments: Tensor | Packed | None = None, memory: Rows | None = None
@@ -88,7 +97,7 @@ class SingleStack(Model):
 def read(
     readout: ReadoutModule | None,
     h: Rows,
-    targets: Tensor | None,
+    targets: Tensor | Mapping[str, Tensor] | None,
     smoothing: float,
     ctx: Context,
     state: ModelState | None,
@@ -96,15 +105,13 @@ def read(
 ) -> Output:
     """The output in the caller's form; with targets, the loss on the needed positions and no logits."""
     out = Output(hidden=h.at.edge(h.x), state=state, memory=memory, captures=ctx.captures)
+    if readout is not None and targets is not None:
+        out.loss = readout.loss(h, readout.placed(targets, h.at), smoothing, ctx)
+    elif readout is not None:
+        logits, out.pooled, more = readout.read(h, ctx)
+        out.logits = h.at.edge(logits) if readout.edge and logits is not None else logits
+        out.readouts = dict(more)
     out.aux_losses = {".".join(name): value for name, value in ctx.notes.items() if name[1].endswith("loss")}
-    if readout is None:
-        return out
-    if targets is not None:
-        rows = targets if targets.shape == (h.x.shape[0],) or not readout.edge else h.at.take(targets)
-        out.loss = readout.loss(h, rows, smoothing, ctx)
-        return out
-    logits = readout.logits(h, ctx)
-    out.logits = h.at.edge(logits) if readout.edge else logits
     return out
 
 

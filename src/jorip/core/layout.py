@@ -91,6 +91,19 @@ class Layout:
     edge_index: Tensor | None
     tags: dict[str, Tensor] = field(default_factory=dict)
 
+    def joined(self, groups: Tensor) -> Layout:
+        """Neighbouring sequences as one: groups (new batch,) says how many each. Raises DataError when they do not
+        add up."""
+        if int(groups.sum()) != self.batch or bool((groups < 1).any()):
+            raise DataError(
+                f"groups of {groups.tolist()[:8]} sequences are not {self.batch}: each has at least one, together all"
+            )
+        first = groups.cumsum(0) - groups
+        lengths = torch.zeros_like(groups).index_add_(
+            0, torch.arange(len(groups), device=groups.device).repeat_interleave(groups), self.lengths
+        )
+        return Layout.of(lengths, self.uid[first])
+
     @property
     def batch(self) -> int:
         return self.lengths.shape[0]

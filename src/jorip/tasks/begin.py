@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from jorip.architectures.base import Architecture, Model
 from jorip.architectures.locate import find
@@ -24,16 +25,18 @@ SHOWN = 4  # names of each kind in a notice
 @dataclass
 class Transplant:
     """taken: how many tensors came from the folder; fresh, left: our names without a source, their names without a
-    place."""
+    place; repeated: tables of positions that were made longer."""
 
     folder: str
     taken: int = 0
     fresh: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
+    repeated: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         parts = [f"{self.taken} tensors taken from {self.folder}"]
         parts += [f"fresh: {listed(self.fresh)}"] if self.fresh else []
+        parts += [f"repeated to its new length: {listed(self.repeated)}"] if self.repeated else []
         parts += [f"left out: {listed(self.left)}"] if self.left else []
         return "; ".join(parts)
 
@@ -81,12 +84,16 @@ def transplant(model: Model, source: Model, folder: str) -> Transplant:
     done = Transplant(folder)
     for name, p in mine.items():
         other = theirs.pop(name, None)
-        readout = "readout." in name
-        if other is None or (readout and other.shape != p.shape):
-            if not readout:
+        own = "readout." in name or name.startswith("upper")  # what a task puts on top
+        if other is None or (own and other.shape != p.shape):
+            if not own:
                 raise ConfigError(f"model.start_from: {folder} has no {name!r}, which this model needs")
             done.fresh.append(name)
             continue
+        if name.endswith("position.weight") and other.shape[0] < p.shape[0] and other.shape[1:] == p.shape[1:]:
+            offset = getattr(model.get_submodule(name.rpartition(".")[0]), "offset", 0)
+            other = longer(other, len(p), offset)
+            done.repeated.append(name)
         if other.shape != p.shape:
             raise ConfigError(
                 f"model.start_from: {name!r} is {tuple(other.shape)} in {folder}, and {tuple(p.shape)} in this model: "
@@ -98,6 +105,14 @@ def transplant(model: Model, source: Model, folder: str) -> Transplant:
     if kept := [n for n in done.left if "readout." not in n]:
         raise ConfigError(f"model.start_from: this model has no place for {listed(kept)} of {folder}")
     return done
+
+
+def longer(table: Tensor, length: int, offset: int) -> Tensor:
+    """Learned positions for longer texts: the table's rows again and again, as Longformer begins (Beltagy et al. 2020,
+    2004.05150, section 5), so that the neighbourhood of each place is one that was learned."""
+    rows = table[offset:]
+    times = -(-(length - offset) // len(rows))
+    return torch.cat([table[:offset], rows.repeat(times, 1)[: length - offset]])
 
 
 def digest(model: Model) -> str:

@@ -9,12 +9,15 @@ from torch import nn
 
 from jorip.architectures.decoder import Decoder
 from jorip.architectures.encoder import Encoder
+from jorip.architectures.hierarchy.hierarchical import Hierarchical
 from jorip.core.errors import ConfigError
+from jorip.core.layout import Packed
 from jorip.data.store import RaggedStore
 from jorip.parts.readout.classifier import Classifier
 from jorip.tasks.decide import Decide
 from jorip.tasks.examples import Batch, Examples
 from jorip.tasks.labels import decision_scores, label_ids, label_names
+from jorip.tasks.long import head, head_tail, windows
 
 
 class Classify(Decide):
@@ -49,15 +52,42 @@ class Classify(Decide):
             {"vocab_size": tokenizer.vocab_size, "readout": readout.with_fields(n_classes=len(labels))}
         )
 
+    @classmethod
+    def begin(cls, config, train):
+        spec, *others = super().begin(config, train)
+        if config.data.long == "hierarchical" and not isinstance(spec, Hierarchical):
+            spec = Hierarchical(**{name: getattr(spec, name) for name in type(spec).model_fields})
+        return spec, *others
+
     def encode(self, rows: list[dict[str, Any]], where: str) -> Examples:
-        inputs, segments, cut = self.inputs(rows)
-        streams = {"inputs": RaggedStore.of(inputs)}
+        streams = {}
+        if self.config.data.long in ("windows", "hierarchical"):
+            inputs, lengths, segments, cut = *self.parts(rows), [], 0
+            streams["windows"] = RaggedStore.of(lengths)
+        else:
+            inputs, segments, cut = self.inputs(rows)
+        streams["inputs"] = RaggedStore.of(inputs)
         if self.config.data.pair:
             streams["segments"] = RaggedStore.of(segments)
         if all("label" in r for r in rows):
             labels = label_ids((r["label"] for r in rows), self.labels, rows, where)
             streams["targets"] = RaggedStore.of([[i] for i in labels])
         return Examples(streams, streams["inputs"].sizes, rows, cut)
+
+    def parts(self, rows: list[dict[str, Any]]) -> tuple[list[list[int]], list[list[int]]]:
+        """The windows of each text one after the other, and their lengths."""
+        t, data = self.tokenizer, self.config.data
+        if data.pair:
+            raise ConfigError("data.long: windows are of one text, and data.pair has two: take head or head_tail")
+        if self.limit is None:
+            raise ConfigError(f"data.long: {data.long} needs data.max_len, the length of a window")
+        room = max(self.limit - t.single.extra, 1)
+        inputs, lengths = [], []
+        for ids in t.encode_batch([r["text"] for r in rows]):
+            made = [t.with_specials(part)[0] for part in windows(ids, room, data.stride)]
+            inputs.append([i for part in made for i in part])
+            lengths.append([len(part) for part in made])
+        return inputs, lengths
 
     def inputs(self, rows: list[dict[str, Any]]) -> tuple[list[list[int]], list[list[int]], int]:
         """Token ids, segment ids, and how many examples were cut at max_len (the longer text of a pair first)."""
@@ -71,25 +101,36 @@ class Classify(Decide):
                 cut += 1
                 room = max(limit - extra, 0)
                 keep_b = min(len(b), max(room - len(a), room // 2))
-                a, b = a[: room - keep_b], b[:keep_b]
+                shorten = head_tail if self.config.data.long == "head_tail" else head
+                a, b = shorten(a, room - keep_b), shorten(b, keep_b)
             ids, parts = t.with_specials(a, b if self.config.data.pair else None)
             inputs.append(ids)
             segments.append(parts)
         return inputs, segments, cut
 
     def run(self, model, batch, key, label_smoothing):
-        return model(batch["inputs"], targets=batch["targets"].values, key=key, label_smoothing=label_smoothing,
+        return model(self.read_of(batch), targets=batch["targets"].values, key=key, label_smoothing=label_smoothing,
                      **self.more(batch))  # fmt: skip
+
+    def read_of(self, batch: Batch) -> Packed:
+        """What the model reads: whole texts, or each window as a sequence with a name of its own."""
+        if "windows" not in batch:
+            return batch["inputs"]
+        each = batch["windows"]
+        place = torch.cat([torch.arange(n) for n in each.lengths.tolist()])
+        uid = each.uid.repeat_interleave(each.lengths) * 1_000_003 + place
+        return Packed(batch["inputs"].values, each.values, uid)
 
     def more(self, batch: Batch) -> dict[str, Any]:
         has = self.model.embedding.segments is not None  # type: ignore[union-attr]
-        return {"segments": batch["segments"]} if has and "segments" in batch else {}
+        more: dict[str, Any] = {"segments": batch["segments"]} if has and "segments" in batch else {}
+        return more | ({"documents": batch["windows"].lengths} if "windows" in batch else {})
 
     @torch.no_grad()
     def scores(self, model: nn.Module, examples: Examples) -> dict[str, float]:
         total, predicted, wanted = 0.0, [], []
         for batch in self.batches(examples):
-            logits = model(batch["inputs"], **self.more(batch)).logits
+            logits = model(self.read_of(batch), **self.more(batch)).logits
             targets = batch["targets"].values.long()
             total += float(nn.functional.cross_entropy(logits, targets, reduction="sum"))
             predicted.append(logits.argmax(-1))
@@ -107,7 +148,7 @@ class Classify(Decide):
         made: list[dict[str, Any]] = [{} for _ in rows]
         for ids in self.plan_of(examples):
             batch = examples.take(ids)
-            probabilities = self.model(batch["inputs"], **self.more(batch)).logits.softmax(-1)
+            probabilities = self.model(self.read_of(batch), **self.more(batch)).logits.softmax(-1)
             for i, p in zip(ids, probabilities.tolist()):
                 best = max(range(len(p)), key=p.__getitem__)
                 made[i] = {

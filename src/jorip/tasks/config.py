@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from jorip.core.errors import ConfigError, did_you_mean
 from jorip.data.source import Source
 from jorip.data.tokenizers import TokenizerSpec
+from jorip.tasks.long import Strategy
 from jorip.tasks.lora import LoraConfig
 from jorip.training.config import TrainConfig, train_config
 
@@ -31,8 +32,10 @@ class Section(BaseModel):
 class DataConfig(Section):
     """train, val, test: sources; test may be several by name. tokens: per global batch, all fed streams counted.
     examples: at most so many per batch. window: language models, tokens per training window. max_len: longer inputs are
-    cut there, counted and reported. pair: classify two texts (roles text and text2). stride: question answering, how
-    many tokens further each window of a long context begins; None: half of what fits."""
+    cut there, counted and reported. pair: classify two texts (roles text and text2). long: what classify reads of
+    a text that is longer: its head, head_tail (a quarter and the end), or all of it in windows, pooled or
+    read by a second stack (hierarchical). stride: how many tokens
+    further each window begins (also of the contexts of question answering); None: half of what fits."""
 
     train: Source
     val: Source
@@ -43,6 +46,7 @@ class DataConfig(Section):
     max_len: int | None = Field(default=None, ge=2)
     pair: bool = False
     stride: int | None = Field(default=None, ge=1)
+    long: Strategy = "head"
 
     @field_validator("test", mode="before")
     @classmethod
