@@ -11,6 +11,8 @@ from typing import Any
 
 SIZES = {"vocab_size": 32, "d_model": 16, "n_layers": 2, "n_heads": 2, "max_len": 32}  # of all examples: tiny
 
+SIDES = {"encoder_decoder": ("encoder", "decoder"), "generator_discriminator": ("generator", "discriminator")}
+
 
 @dataclass(frozen=True)
 class Row:
@@ -37,9 +39,8 @@ class Row:
         if self.example is None:
             raise KeyError(f"{self.id or self.name} is planned, it has no example yet")
         ((kind, fields),) = self.example.items()
-        if kind == "encoder_decoder":
-            fields = {side: SIZES | fields.get(side, {}) for side in ("encoder", "decoder")}
-            return Architecture.parse({kind: fields})
+        if sides := SIDES.get(kind):
+            return Architecture.parse({kind: {side: SIZES | fields.get(side, {}) for side in sides}})
         return Architecture.parse({kind: SIZES | fields})
 
     def as_dict(self) -> dict[str, str | None]:
@@ -66,10 +67,25 @@ def mixer(name: str, **fields: Any) -> dict[str, Any]:
 
 
 EXAMPLES: dict[str, dict[str, Any]] = {
+    "A1.2": mixer("multi_head", mechanism={"local": {"window": 3}}),
+    "A1.11": {
+        "decoder": {
+            "layer": {
+                "cycle": {
+                    "blocks": [
+                        {"pre_norm": {}},
+                        {"pre_norm": {"mixer": {"multi_head": {"mechanism": {"local": {"window": 3}}}}}},
+                    ]
+                }
+            }
+        }
+    },
+    "A1.9": {"encoder": {"layer": {"pre_norm": {"mixer": {"multi_head": {"mechanism": "big_bird"}}}}}},
     "A8.8": {"decoder": {"n_kv_heads": 1}},
     "A8.9": {"encoder": {"head_dim": 32}},
     "P1.1": {"encoder": {"position": "sinusoidal"}},
     "P1.2": {"encoder": {"position": "learned"}},
+    "P2.4": {"encoder": {"position": "relative_bias"}},
     "P3.2": {"decoder": {"position": "rotary"}},
     "P5.1": {"decoder": {"position": "none"}},
     "N1.1": {"encoder": {"layer": "post_norm", "norm": None}},
@@ -78,6 +94,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "F1.2": dense("swish"),
     "F1.3": dense("gelu"),
     "F1.4": {"decoder": {"layer": {"pre_norm": {"feed_forward": {"gated": {"activation": "swish"}}}}}},
+    "F2.3": {"encoder": {"layer": {"cycle": {"blocks": ["pre_norm", {"pre_norm": {"feed_forward": "experts"}}]}}}},
 }
 
 REPEATS = {"R2.1": ("A7.3", "A7.4")}
@@ -253,7 +270,20 @@ BEYOND = [  # the vanilla Transformer itself (survey 2), what it is compared wit
     Row(None, "Grouped-query attention", "attention.heads", "2305.13245", {"decoder": {"n_heads": 4, "n_kv_heads": 2}}),
     Row(None, "Encoder-decoder", "architecture.use", "1706.03762", {"encoder_decoder": {}}),
     Row(None, "Encoder only", "architecture.use", "1810.04805", {"encoder": {"embedding": "tokens"}}),
+    Row(None, "Hierarchical encoder", "architecture.hierarchy", "1910.10781", {"hierarchical": {}}),
     Row(None, "Decoder only", "architecture.use", "1801.10198", {"decoder": {}}),
+    Row(
+        None,
+        "Generator and discriminator",
+        "architecture.use",
+        "2003.10555",
+        {
+            "generator_discriminator": {
+                "generator": {"readout": "masked_language_model"},
+                "discriminator": {"readout": "tagger"},
+            }
+        },
+    ),  # fmt: skip
     Row(
         None,
         "Alternating layers",
@@ -279,6 +309,11 @@ BEYOND = [  # the vanilla Transformer itself (survey 2), what it is compared wit
     Row(None, "Language-model readout, tied", "readout", "1608.05859", {"decoder": {"readout": "language_model"}}),
     Row(None, "Classification readout", "readout", "1810.04805", {"encoder": {"readout": "classifier"}}),
     Row(None, "Tagging readout", "readout", None, {"encoder": {"readout": "tagger"}}),
+    Row(None, "Masked-token readout", "readout", "1810.04805", {"encoder": {"readout": "masked_language_model"}}),
+    Row(None, "BERT's pre-training readout", "readout", "1810.04805", {"encoder": {"readout": "pre_training"}}),
+    Row(None, "Next-sentence readout", "readout", "1810.04805", {"encoder": {"readout": "next_sentence"}}),
+    Row(None, "Pooled readout", "readout", "1810.04805", {"encoder": {"readout": "pooled"}}),
+    Row(None, "Span readout", "readout", "1606.05250", {"encoder": {"readout": "spans"}}),
     Row(None, "Xavier initialisation", "init", "AISTATS 2010", {"encoder": {"init": "xavier"}}),
     Row(None, "GPT-2 initialisation", "init", "OpenAI 2019", {"decoder": {"init": "normal"}}),
 ]

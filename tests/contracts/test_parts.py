@@ -6,12 +6,13 @@ import pickle
 
 import pytest
 import torch
+from torch import nn
 
 from jorip.architectures.decoder import Decoder
 from jorip.architectures.encoder import Encoder
 from jorip.blocks.base import Block
 from jorip.core.context import Context
-from jorip.core.errors import Refused
+from jorip.core.errors import ConfigError, Refused
 from jorip.core.init import Init, Xavier, initialise
 from jorip.core.layout import Layout, Packed, Rows
 from jorip.core.mask import Causal, Everything
@@ -23,6 +24,8 @@ from jorip.parts.mixer.base import Mixer
 from jorip.parts.norm.base import Norm
 from jorip.parts.position.base import Position
 from jorip.parts.readout.base import IGNORE, Readout
+from jorip.parts.readout.pooled import Pooled
+from jorip.parts.readout.spans import Spans
 from tests.contracts.zoo import (
     LENGTHS,
     LONGEST,
@@ -168,43 +171,83 @@ def test_embeddings(spec, kind):
     assert all(p.grad is not None and p.grad.isfinite().all() for p in m.embedding.parameters())
 
 
+def targets_of(spec, lengths) -> torch.Tensor:
+    """What a readout is asked for: a class per row or sequence, a number per sequence, a span per sequence."""
+    n = len(lengths)
+    if isinstance(spec, Spans):
+        return torch.tensor(
+            [[IGNORE, IGNORE] if i % 2 or not size else [size - 1, 0] for i, size in enumerate(lengths)]
+        )
+    if getattr(spec, "n_classes", 2) == 1:
+        return torch.tensor([float("nan") if i % 2 else i / 2 for i in range(n)])
+    per_row = spec.kind not in ("classifier", "next_sentence")
+    targets = torch.arange(sum(lengths) if per_row else n) // 2 % 2
+    targets[::2] = IGNORE
+    return targets
+
+
+def plain_loss(logits, targets, lengths, smoothing) -> torch.Tensor:
+    """The definition, term by term."""
+    if targets.is_floating_point():
+        return (logits[:, 0] - targets)[~targets.isnan()].square().sum()
+    if targets.dim() == 1:
+        return nn.functional.cross_entropy(logits, targets, reduction="sum", label_smoothing=smoothing)
+    each = [(x[:, k], t[k]) for x, t in zip(logits.split(lengths), targets) for k in (0, 1) if t[k] != IGNORE]
+    return sum(nn.functional.cross_entropy(x, t, label_smoothing=smoothing) for x, t in each)  # type: ignore
+
+
 @pytest.mark.parametrize("spec", members(Readout))
 def test_readouts(spec):
     m = Encoder(**SIZES, readout=spec).build(seed=0, dtype=torch.float64).eval()
-    texts = tokens((5, 0, 7, 3))
+    lengths = (5, 0, 7, 3)
+    texts = tokens(lengths)
     ids, mask = padded(texts, "left")
+    found = lambda out: out.pooled if isinstance(spec, Pooled) else out.logits  # noqa: E731
     out = m(ids, mask=mask)
-    classes = out.logits.shape[-1]
-    per_row = out.logits.dim() == 3
+    per_row = found(out).dim() == 3
     if per_row:
         assert (out.logits[~mask] == 0).all()
-    alone = [m(t[None]).logits[0] for t in texts]
-    for got, seen, want in zip(out.logits, mask, alone):
-        close(got[seen] if per_row else got, want)
-    n = 15 if per_row else 4
-    targets = torch.arange(n) % classes
-    targets[::2] = IGNORE
+    for got, seen, t in zip(found(out), mask, texts):
+        close(got[seen] if per_row else got, found(m(t[None]))[0])
+    for name, more in out.readouts.items():
+        close(more, torch.cat([m(t[None]).readouts[name] for t in texts]))
+    if isinstance(spec, Pooled):
+        with pytest.raises(ConfigError, match="pooled decides nothing, so it has no loss"):
+            m(ids, mask=mask, targets=torch.zeros(4))
+        return
+    targets = targets_of(spec, lengths)
+    nothing = torch.full_like(targets, float("nan") if targets.is_floating_point() else IGNORE)
+    asked = (targets != IGNORE) & (targets == targets)  # not nan
     loss, count = m(packed(texts), targets=targets).loss
     logits = m(packed(texts)).logits
-    close(loss, torch.nn.functional.cross_entropy(logits, targets, reduction="sum"))
-    assert int(count) == n // 2
-    smooth = m(packed(texts), targets=targets, label_smoothing=0.2).loss[0]
-    close(smooth, torch.nn.functional.cross_entropy(logits, targets, reduction="sum", label_smoothing=0.2))
-    nothing, none = m(packed(texts), targets=torch.full((n,), IGNORE)).loss
-    assert nothing.item() == 0 and int(none) == 0
-    nothing.backward()
+    close(loss, plain_loss(logits, targets, lengths, 0.0))
+    assert int(count) == int(asked.sum())
+    close(m(packed(texts), targets=targets, label_smoothing=0.2).loss[0], plain_loss(logits, targets, lengths, 0.2))
+    zero, none = m(packed(texts), targets=nothing).loss
+    assert zero.item() == 0 and int(none) == 0
+    zero.backward()
     assert all(p.grad is None or (p.grad == 0).all() for p in m.parameters())
-    if per_row:  # targets in the caller's form are the same rows
+    if per_row and targets.dim() == 1:  # targets in the caller's form are the same rows
         edge = torch.full(mask.shape, IGNORE)
         edge[mask] = targets
         close(m(ids, mask=mask, targets=edge).loss[0], loss)
     m.train()
-    assert m(packed(texts), targets=targets, key=Key(0, 0)).loss[0].isfinite()
+    both = [m(packed(texts), targets=targets, key=Key(0, 0)).loss[0] for _ in range(2)]
+    assert both[0].isfinite() and torch.equal(*both)
+    if per_row or targets.dim() == 2:  # padding changes no draw, and the loss is that of the logits
+        close(m(ids, mask=mask, targets=targets, key=Key(0, 0)).loss[0], both[0])
+        close(plain_loss(m(packed(texts), key=Key(0, 0)).logits, targets, lengths, 0.0), both[0])
+    both[0].backward()
+    used = [n for n, p in m.readout.named_parameters() if p.grad is None]
+    assert not used or all(n.startswith("next_sentence.") for n in used)
 
 
 @pytest.mark.parametrize("spec", members(Readout))
 def test_readouts_of_nothing(spec):
     m = Encoder(**SIZES, readout=spec).build(seed=0).eval()
     empty = Packed(torch.zeros(0, dtype=torch.int64), torch.zeros(2, dtype=torch.int64), torch.arange(2))
-    logits = m(empty).logits
-    assert logits.isfinite().all() and logits.shape[0] in (0, 2)
+    out = m(empty)
+    found = out.pooled if isinstance(spec, Pooled) else out.logits
+    assert found.isfinite().all() and found.shape[0] in (0, 2)
+    if isinstance(spec, Spans):
+        assert m(empty, targets=torch.full((2, 2), IGNORE)).loss[0].item() == 0

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from jorip.core.layout import Layout
-from jorip.core.mask import Band, Causal, Everything, Same
+from jorip.core.mask import Band, Causal, Everything, Prefix, Same
 from jorip.core.state import Kept
 
 RULES = {
@@ -35,6 +35,19 @@ def test_dense_with_earlier_rows():
     seen = Causal().dense(at, Kept(at.total, 4))
     assert seen[0, 0, 0].tolist() == [True] * 4
     assert seen[1, 0].tolist() == [[True, False, False, False], [True, True, False, False]]
+
+
+def test_a_prefix_is_seen_in_both_directions():
+    at = Layout.of(torch.tensor([4, 0, 3]))
+    seen = Prefix(torch.tensor([2, 0, 0])).dense(at, at)
+    assert seen[0, 0].int().tolist() == [[1, 1, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [1, 1, 1, 1]]
+    assert seen[2, 0, :3, :3].int().tolist() == [[1, 0, 0], [1, 1, 0], [1, 1, 1]]
+    step = Layout.of(torch.tensor([1, 1]), start=torch.tensor([3, 1]))
+    assert Prefix(torch.tensor([2, 4])).dense(step, Kept(step.total, 4))[:, 0, 0].int().tolist() == [
+        [1, 1, 1, 1],
+        [1, 1, 0, 0],
+    ]
+    assert not Prefix(torch.tensor([1])).causal and not Prefix(torch.tensor([1])).everything
 
 
 def test_simplifications_and_what_is_causal():

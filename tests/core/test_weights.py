@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jorip.core.errors import CheckpointError, ConfigError
-from jorip.core.weights import Fused, Ignored, Rules, Stacked, Tied, Transposed
+from jorip.core.weights import Account, Fused, Ignored, NotTied, Reshaped, Rules, Stacked, Tied, Transposed
 
 D = 4
 MIXER = [f"layers.{{layer}}.mixer.{n}" for n in "qkv"]
@@ -17,7 +17,7 @@ GPT = Rules(
         "h.{layer}.attn.c_proj": Transposed("layers.{layer}.mixer.out"),
         "h.{layer}.mlp.experts.{expert}.up": Stacked("layers.{layer}.feed_forward.up", over="expert"),
         "h.{layer}.ln_1.gamma": "layers.{layer}.norm.weight",
-        "h.{layer}.attn.mask": Ignored(),
+        "h.{layer}.attn.mask": Ignored("the causal mask"),
         "lm_head": Tied("wte"),
     },
     prefix="transformer.",
@@ -92,8 +92,12 @@ WRONG = [
     (lambda t: t.update({P + "h.0.attn.c_attn.bias": torch.ones(9)}), "is (9,), expected 4 + 2 + 2 outputs"),
     (lambda t: t.update({P + "h.0.mlp.experts.1.up.weight": torch.ones(9)}), "have different shapes: [(5, 4), (9,)]"),
     (lambda t: t.update({"lm_head.weight": torch.ones(7, D)}), "does not tie them"),
-    (lambda t: t.update({"lm_head.weight": t.pop(P + "wte.weight")}), "is a copy of 'wte.weight', which is missing"),
-    (lambda t: t.update({"wte.weight": torch.ones(7, D)}), "twice, with and without the prefix"),
+    (lambda t: t.update({"lm_head.weight": t[P + "wte.weight"].double()}), "does not tie them"),
+    (lambda t: t.update({"wte.weight": torch.ones(7, D)}), "'wte.weight' is there twice, with and without the prefix"),
+    (
+        lambda t: t.update({P + "h.1.mlp.experts.1.up.weight": torch.ones(5, D).half()}),
+        "'h.1.mlp.experts.*.up.weight' have different types: torch.float16, torch.float32",
+    ),
 ]
 
 
@@ -101,6 +105,82 @@ WRONG = [
 def test_what_does_not_fit_is_an_error_that_names_it(change, says):
     with pytest.raises(CheckpointError, match=re.escape(says)):
         GPT.load(*broken(change))
+
+
+def test_a_copy_that_was_stored_alone_stands_for_the_original():
+    mine = ours()
+    theirs = GPT.save(mine)
+    theirs["lm_head.weight"] = theirs.pop(P + "wte.weight")
+    account = Account()
+    assert same(GPT.load(theirs, mine, account), mine)
+    assert account.rows["lm_head"] == ("tied to", ("wte",), ["lm_head.weight"])
+    assert account.rows["wte"][2] == []
+
+
+def test_what_differs_names_the_rule():
+    theirs = GPT.save(ours()) | {"lm_head.weight": torch.ones(7, D)}
+    with pytest.raises(NotTied) as e:
+        GPT.load(theirs, ours())
+    assert e.value.rule == "lm_head"
+
+
+def test_the_account_has_every_key_once():
+    mine = ours()
+    theirs = GPT.save(mine) | {"h.0.attn.mask": torch.ones(1), "lm_head.weight": mine["embedding.tokens.weight"]}
+    account = Account()
+    GPT.load(theirs, mine, account)
+    assert sorted(k for _, _, keys in account.rows.values() for k in keys) == sorted(theirs)
+    assert account.rows["h.{layer}.attn.c_attn"][:2] == ("split", tuple(MIXER)) and account.prefixed
+    assert account.rows["h.{layer}.attn.mask"][0] == "ignored: the causal mask"
+    bare = Account()
+    GPT.load(GPT.save(mine, prefixed=False), mine, bare)
+    assert not bare.prefixed and bare.rows["wte"][2] == ["wte.weight"]
+
+
+def test_names_and_shapes_are_checked_without_memory():
+    mine = ours()
+    theirs = {k: t.to("meta") for k, t in GPT.save(mine).items()}
+    found = GPT.load(theirs, mine)
+    assert all(t.is_meta and t.shape == mine[k].shape for k, t in found.items())
+    theirs["h.0.ln_1.gamma"] = theirs.pop(P + "h.0.ln_1.gamma")[:2]
+    with pytest.raises(CheckpointError, match=r"'layers.0.norm.weight' has shape \(2,\)"):
+        GPT.load(theirs, mine)
+
+
+def test_own_memory_is_taken_once_and_shared_with_nothing():
+    mine = ours()
+    theirs = GPT.save(mine)
+    for t in GPT.load(theirs, mine, own=True).values():
+        assert t.is_contiguous() and t.untyped_storage().nbytes() == t.nbytes
+        assert all(t.data_ptr() != u.data_ptr() for u in theirs.values())
+
+
+def test_another_shape_and_older_names():
+    rules = Rules(
+        {
+            "final_logits_bias": Reshaped("readout.out.bias", theirs=(1, -1), mine=(-1,)),
+            "lm_head.weight": "readout.out.weight",
+            "layers.{i}.norm|layer.{i}.LayerNorm": "layers.{i}.norm",
+        },
+        old={"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"},
+    )
+    mine = {"readout.out.bias": torch.randn(3), "readout.out.weight": torch.randn(3, 2)}
+    mine |= {"layers.0.norm.weight": torch.randn(2), "layers.0.norm.bias": torch.randn(2)}
+    theirs = rules.save(mine)
+    assert sorted(theirs) == ["final_logits_bias", "layers.0.norm.bias", "layers.0.norm.weight", "lm_head.weight"]
+    assert theirs["final_logits_bias"].shape == (1, 3)
+    assert same(rules.load(theirs, mine), mine)
+    older = {k.replace("layers.0.norm", "layer.0.LayerNorm"): t for k, t in theirs.items()}
+    assert same(rules.load(older, mine), mine)
+    oldest = {re.sub("Norm.weight$", "Norm.gamma", k).replace("Norm.bias", "Norm.beta"): t for k, t in older.items()}
+    assert "layer.0.LayerNorm.gamma" in oldest and same(rules.load(oldest, mine), mine)
+    for wrong, says in [
+        ({"final_logits_bias": torch.ones(3)}, r"'final_logits_bias' has shape \(3,\), expected \(1, -1\)"),
+        ({"layer.0.LayerNorm.beta": torch.ones(2)}, "are two names for one weight"),
+        ({"layer.0.LayerNorm.beta": torch.ones(2), "layer.0.LayerNorm.bias": torch.ones(2)}, "is there twice, as"),
+    ]:
+        with pytest.raises(CheckpointError, match=says):
+            rules.load(theirs | wrong, mine)
 
 
 def test_saving_needs_every_part_and_every_rule():

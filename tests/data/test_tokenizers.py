@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jorip.core.errors import CheckpointError, ConfigError, DataError
+from jorip.data.tokenizer_template import PLAIN
 from jorip.data.tokenizers import SPECIALS, Tokenizer, TokenizerSpec, train_tokenizer
 
 KINDS = ("character", "byte", "wordpiece", "bpe", "unigram", "words")
@@ -172,3 +173,52 @@ def test_training_is_the_same_in_every_process():
         assert run.returncode == 0, run.stderr
         found.add(run.stdout)
     assert len(found) == 1
+
+
+def test_templates_of_ours(made):
+    tokenizer = made["bpe"]
+    assert tokenizer.with_specials([9, 8]) == ([3, 9, 8, 4], [0, 0, 0, 0])
+    assert tokenizer.with_specials([9], [8, 7]) == ([3, 9, 4, 8, 7, 4], [0, 0, 0, 1, 1, 1])
+    assert tokenizer.with_specials([9], []) == ([3, 9, 4, 4], [0, 0, 0, 1])
+    assert tokenizer.source.fill([9]) == ([9, 2], [0, 0]) and PLAIN.fill([9]) == ([9], [0])
+    assert (tokenizer.single.extra, tokenizer.pair.extra) == (2, 3)
+    assert tokenizer.single.starts(5) == (1, 6) and tokenizer.pair.starts(5) == (1, 7)
+    assert tokenizer.own and tokenizer.pad is None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_specials_that_a_text_may_spell(made, kind):
+    """Only when asked: for texts with a gap to fill in."""
+    tokenizer = made[kind]
+    text = "film <mask> good<eos>"
+    ids = tokenizer.encode(text, allow_specials=True)
+    assert (ids.count(tokenizer.mask), ids.count(tokenizer.eos)) == (1, 1)
+    assert ids == tokenizer.encode_batch(["", text], allow_specials=True)[1]
+    again, spans = tokenizer.encode_offsets(text, allow_specials=True)
+    assert again == ids
+    assert text[slice(*spans[ids.index(tokenizer.mask)])] == "<mask>"
+    assert text[slice(*spans[-1])] == "<eos>"
+    assert tokenizer.mask not in tokenizer.encode(text)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    text=st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
+    | st.sampled_from(TEXTS + [unicodedata.normalize("NFD", t) for t in TEXTS])
+)
+def test_spans(made, text):
+    """The same ids as without spans; every span lies in the text, and together they hold it."""
+    for kind in KINDS:
+        ids, spans = made[kind].encode_offsets(text)
+        assert ids == made[kind].encode(text) and len(ids) == len(spans)
+        assert all(0 <= a <= b <= len(text) for a, b in spans)
+        assert sorted(a for a, _ in spans) == [a for a, _ in spans]
+        if kind in EXACT:
+            assert set(range(len(text))) == {i for a, b in spans for i in range(a, b)}
+
+
+def test_spans_of_decomposed_letters(made):
+    text = unicodedata.normalize("NFD", "영화 좋다")
+    ids, spans = made["character"].encode_offsets(text)
+    assert [unicodedata.normalize("NFC", text[a:b]) for a, b in spans] == list("영화 좋다")
+    assert ids == made["character"].encode(text)

@@ -120,3 +120,22 @@ def test_largest_breaks_ties_by_place():
         real = value > float("-inf")
         assert torch.equal(index[real], exact.indices[:, :k][real])
         assert all(len(set(r)) == len(r) for r in index.tolist())
+
+
+def test_when_a_sequence_is_done():
+    for early, alpha, worth in ((False, 1.0, False), (True, 1.0, False), ("never", 1.0, True), ("never", 0.0, False)):
+        done = Finished(2, alpha, "length", early)
+        done.add(-2.0, torch.tensor([1, 2]), True)
+        assert not done.beats(-9.0, 3, 40)  # one is still to be found
+        done.add(-2.0, torch.tensor([1, 3]), True)
+        assert done.beats(-9.0, 3, 40) == (not worth)
+    assert Finished(2, 1.0, "length").best == [] and done.score(-6.0, 3) == -6.0
+    assert Finished(2, 2.0, "length").score(-6.0, 3) == -6 / 9 and Finished(2, 1.0).score(-6.0, 1) == -6.0
+
+
+@pytest.mark.parametrize("early", [True, False, "never"])
+def test_stopping_earlier_never_finds_better(decoder, early):
+    prompt = torch.tensor([[5, 3, 7], [4, 4, 4], [8, 9, 3]])
+    options = {"beams": 3, "max_new_tokens": 10, "eos": 2, "length_norm": "length", "length_penalty": 1.0}
+    found = decode(decoder, prompt, early_stopping=early, **options)
+    assert (found.scores <= decode(decoder, prompt, early_stopping="never", **options).scores + 1e-12).all()

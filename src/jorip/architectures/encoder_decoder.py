@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
 from torch import Tensor
 
 from jorip.architectures.base import Architecture, Model, check_captures, training_key
@@ -15,7 +16,7 @@ from jorip.core.context import Context
 from jorip.core.cost import Cost, Shape
 from jorip.core.entry import check_tokens, enter
 from jorip.core.errors import DataError, SpecError
-from jorip.core.layout import Packed, Rows
+from jorip.core.layout import Layout, Packed, Rows
 from jorip.core.random import Key
 from jorip.core.site import Site
 from jorip.core.state import ModelState
@@ -23,11 +24,16 @@ from jorip.core.state import ModelState
 
 class EncoderDecoder(Architecture):
     """encoder and decoder have sizes of their own; share: "embeddings" makes both sides use one token table (one shared
-    vocabulary; with a tied readout this is the paper's three-way sharing), "none" keeps them apart."""
+    vocabulary; with a tied readout this is the paper's three-way sharing), "none" keeps them apart.
+
+    start: an id. Where a call gives no target, the decoder then reads the source itself, one place later behind this
+    id, and a readout decides from its rows: how BART classifies and finds answers (Lewis et al. 2019, 1910.13461, 3.1
+    and 3.2). None = every call gives a target."""
 
     encoder: Encoder
     decoder: Decoder
     share: Literal["embeddings", "none"] = "none"
+    start: int | None = Field(default=None, ge=0)
 
     def site(self) -> Site:
         if self.share == "embeddings":
@@ -35,6 +41,8 @@ class EncoderDecoder(Architecture):
                 a, b = getattr(self.encoder, field), getattr(self.decoder, field)
                 if a != b:
                     raise SpecError(f"shared embeddings need equal {field}, found {a} (encoder) and {b} (decoder)")
+        if self.start is not None and self.start >= self.decoder.vocab_size:
+            raise SpecError(f"start must be an id, 0 to {self.decoder.vocab_size - 1}, found {self.start}")
         return self.decoder.site("decoder", self.encoder.d_model)
 
     def assemble(self, site: Site) -> EncoderDecoderModel:
@@ -76,18 +84,21 @@ class EncoderDecoderModel(Model):
         mask: Tensor | None = None,
         key: Key | None = None,
         captures: dict[str, Tensor | None] | None = None,
+        notes: dict[tuple[str, str], Tensor] | None = None,
     ) -> Rows:
-        """The memory that the decoder reads. captures: public paths; their activations are written into it."""
+        """The memory that the decoder reads. captures: public paths; their activations are written into it. notes: gets
+        what the encoder's parts note (`core.context`), such as auxiliary losses."""
         tokens, at = enter(source, mask, None, None)
         check_tokens(tokens, self.encoder.vocab_size, at, self.encoder.max_len)
         ctx = Context(mask=self.encoder.mask_rule, key=key, position=self.encoder.position)
         ctx.captures = {} if captures is None else captures
+        ctx.notes = {} if notes is None else notes
         return self.encoder.run(tokens, at, ctx)[-1]
 
     def forward(
         self,
         source: Tensor | Packed | None,
-        target: Tensor | Packed,
+        target: Tensor | Packed | None = None,
         /,
         *,
         source_mask: Tensor | None = None,
@@ -99,14 +110,19 @@ class EncoderDecoderModel(Model):
         key: Key | None = None,
         capture: tuple[str, ...] = (),
     ) -> Output:
-        """source and target (batch, length) int64 or Packed; target is the decoder's input. `memory` (from `encode`)
-        replaces the source. With targets: the loss instead of logits."""
+        """source and target (batch, length) int64 or Packed; target is the decoder's input, None = the source behind
+        the spec's `start`, in the source's form. `memory` (from `encode`) replaces the source. With targets: the loss
+        instead of logits."""
         key, captures = training_key(self, key), dict.fromkeys(capture)
+        notes: dict[tuple[str, str], Tensor] = {}
         if memory is None:
             if source is None:
                 raise DataError("give the source, or the memory that encode(source) returned")
-            memory = self.encode(source, source_mask, key, captures)
-        tokens, at = enter(target, target_mask, None, state)
+            memory = self.encode(source, source_mask, key, captures, notes)
+        if target is None:
+            tokens, at = self.shifted(source, source_mask)
+        else:
+            tokens, at = enter(target, target_mask, None, state)
         check_tokens(tokens, self.decoder.vocab_size, at, self.decoder.max_len)
         if at.batch != memory.at.batch and state is None:
             raise DataError(f"{memory.at.batch} sources but {at.batch} targets: they must be pairs")
@@ -116,9 +132,22 @@ class EncoderDecoderModel(Model):
             key=key,
             position=self.decoder.position,
             captures=captures,
+            notes=notes,
         )
         h = self.decoder.run(tokens, at, ctx, memory=memory)[-1]
         check_captures(captures, self)
         if state is not None:
             state.lengths = at.total
         return read(self.decoder.readout, h, targets, label_smoothing, ctx, state, memory)
+
+    def shifted(self, source: Tensor | Packed | None, mask: Tensor | None) -> tuple[Tensor, Layout]:
+        """The source's rows one place later in each sequence, `start` first; the last token falls off."""
+        start = self.spec.start  # type: ignore[attr-defined]
+        if start is None or source is None:
+            raise DataError(
+                "give the target, which the decoder reads: only a model with `start` makes one, from its source"
+            )
+        tokens, at = enter(source, mask, None, None)
+        late = tokens.roll(1)
+        late[(at.lengths.cumsum(0) - at.lengths)[at.lengths > 0]] = start
+        return late, at

@@ -70,11 +70,12 @@ class SingleStack(Model):
             captures=dict.fromkeys(capture),
         )
         h = self.run(tokens, at, ctx, segments)[-1]
-        h = self.finish(h, documents, ctx)
+        out = read(self.readout, self.finish(h, documents, ctx), targets, label_smoothing, ctx, state)
+        out.hidden = at.edge(h.x)  # whatever the readout read: aligned with the inputs
         check_captures(ctx.captures, self)
         if state is not None:
             state.lengths = at.total
-        return read(self.readout, h, targets, label_smoothing, ctx, state)
+        return out
 
     def finish(self, h: Rows, documents: Tensor | None, ctx: Context) -> Rows:
         """What the readout reads: the rows as they are, or those of all parts of a document as one sequence."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from jorip.cli import check, cost, evaluate, generate, listing, predict, report, show, train
+from jorip.cli import check, convert, cost, diff, evaluate, generate, listing, predict, report, show, train
 from jorip.cli.console import first_process, utf8
 from jorip.core.errors import ConfigError, DataError, Interrupted, JoripError, ResourceError
 
@@ -29,7 +29,7 @@ app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (check, train, evaluate, predict, generate, show, listing, cost, report):
+for module in (check, train, evaluate, predict, generate, convert, show, diff, listing, cost, report):
     app.command(module.NAME, context_settings={"help_option_names": ["-h", "--help"]})(module.command)
 
 

@@ -12,6 +12,7 @@ from jorip.core.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
     from jorip.architectures.base import Architecture
+    from jorip.exchange.origin import Origin
 
 
 def find_spec(text: str, overrides: list[str] | None = None) -> Architecture:
@@ -42,6 +43,20 @@ def find_spec(text: str, overrides: list[str] | None = None) -> Architecture:
             raise ConfigError(f"an override is written path=value, found {item!r}")
         changes[key] = read_yaml(value, item)
     return spec.override(changes)
+
+
+def checkpoint_of(text: str) -> Origin | None:
+    """What a folder's checkpoint said beside its weights, where it is or was somebody else's; None for all others."""
+    from jorip.architectures.folder import find
+    from jorip.exchange.load import is_theirs, look
+    from jorip.exchange.origin import read_origin
+    from jorip.recipes import recipes
+    from jorip.tasks.config import shipped
+
+    folder = next((f for f in (Path(text), RUNS / text) if f.is_dir()), None)
+    if folder is None or text in recipes() or text in shipped():
+        return None
+    return look(folder)[1] if is_theirs(folder) else read_origin(find(folder))
 
 
 def _of_run(config) -> Architecture:
@@ -75,7 +90,10 @@ def _of_folder(folder: Path) -> Architecture:
     from jorip.architectures.base import from_dict
     from jorip.architectures.folder import find
     from jorip.core.errors import CheckpointError
+    from jorip.exchange.load import is_theirs, look
 
+    if is_theirs(folder):
+        return look(folder)[0]
     found = find(folder) / "spec.json"
     try:
         return from_dict(json.loads(found.read_text(encoding="utf-8")))

@@ -77,6 +77,18 @@ class Same(Mask):
         return q[:, :, None] == k[:, None, :]
 
 
+@dataclass(frozen=True, eq=False)
+class Prefix(Mask):
+    """All rows see the first `lengths` (batch,) rows of their sequence; beyond them a row sees itself and what came
+    before: the mask of a prefix language model (T5, 1910.10683, figure 4)."""
+
+    lengths: Tensor
+    everything = False
+
+    def allow(self, q_order, k_order, q_at, k_at):
+        return (k_order <= q_order) | (k_order < self.lengths[:, None, None])
+
+
 @dataclass(frozen=True)
 class _Both(Mask):
     a: Mask

@@ -5,135 +5,52 @@
             "wte": "embedding.tokens",
             "h.{layer}.attn.c_attn": Fused(Q, K, V, sizes=(768, 768, 768), transposed=True),
             "h.{layer}.mlp.c_fc": Transposed("layers.{layer}.feed_forward.up"),
-            "h.{layer}.attn.bias": Ignored(),
+            "h.{layer}.attn.bias": Ignored("the causal mask"),
             "lm_head": Tied("wte"),
         },
         prefix="transformer.",
     )
 
 A template names a module, and its leaves (`.weight`, `.bias` ...) follow; or it names one tensor with its leaf.
-`{layer}` stands for a number and means the same number on both sides. Every key must match exactly one rule and every
-parameter must get exactly one weight, or it is a CheckpointError that names the closest one.
+`{layer}` stands for a number and means the same number on both sides. `"a|b": ...` knows two names for one of theirs,
+and writes the first. Every key must match exactly one rule and every parameter must get exactly one weight, or it is a
+CheckpointError that names the closest one.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from difflib import get_close_matches
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from jorip.core.errors import CheckpointError, ConfigError
+from jorip.core.weight_names import Template, check_names, unmatched
+from jorip.core.weight_ops import Fused, Ignored, Rename, Reshaped, Stacked, Tied, Transposed
 
-_SHOWN = 8  # names of each kind in an error
-_HOLE = re.compile(r"\{(\w+)\}")
+__all__ = ["Account", "Fused", "Ignored", "NotTied", "Rename", "Reshaped", "Rules", "Stacked", "Tied", "Transposed"]
+__all__ += ["check_names"]
 
-
-class Rename:
-    """One of theirs is one of ours."""
-
-    over: str | None = None  # the placeholder that only their side has
-
-    def __init__(self, *ours: str):
-        self.ours = ours
-
-    def load(self, theirs: list[Tensor]) -> list[Tensor]:
-        """Their tensors of one group, in order, as ours, in order. Raises ValueError when they do not fit."""
-        return theirs
-
-    def save(self, ours: list[Tensor]) -> list[Tensor]:
-        return ours
+Table = Mapping[str, str | Rename | Tied | Ignored]
 
 
-class Transposed(Rename):
-    """Matrices are stored the other way round (GPT-2's Conv1D); vectors are not."""
+class NotTied(CheckpointError):
+    """Two of theirs that should be one matrix differ. `rule`: the template of the copy."""
 
-    def load(self, theirs):
-        return [flip(t) for t in theirs]
-
-    def save(self, ours):
-        return [flip(t) for t in ours]
+    rule = ""
 
 
-class Fused(Rename):
-    """One of theirs holds several of ours one after the other, `sizes` rows each, along the output dimension."""
+@dataclass
+class Account:
+    """What became of every key: rule -> (what was done, our templates, their keys). prefixed: a key had the prefix."""
 
-    def __init__(self, *ours: str, sizes: tuple[int, ...], transposed: bool = False):
-        super().__init__(*ours)
-        self.sizes, self.transposed = sizes, transposed
-        if len(sizes) != len(ours):
-            raise ConfigError(f"Fused needs a size for each of {', '.join(ours)}; found {sizes}")
+    rows: dict[str, tuple[str, tuple[str, ...], list[str]]] = field(default_factory=dict)
+    prefixed: bool = False
 
-    def load(self, theirs):
-        whole = flip(theirs[0]) if self.transposed else theirs[0]
-        if whole.dim() == 0 or whole.shape[0] != sum(self.sizes):
-            raise ValueError(f"is {tuple(theirs[0].shape)}, expected {' + '.join(map(str, self.sizes))} outputs")
-        return list(whole.split(self.sizes))
-
-    def save(self, ours):
-        if [len(t) for t in ours] != list(self.sizes):
-            raise ValueError(f"are {[tuple(t.shape) for t in ours]}, expected {self.sizes} outputs")
-        whole = torch.cat(ours)
-        return [flip(whole) if self.transposed else whole]
-
-
-class Stacked(Rename):
-    """Many of theirs, one for each number of the placeholder `over` from 0, are the slices of one of ours (experts)."""
-
-    def __init__(self, ours: str, over: str):
-        super().__init__(ours)
-        self.over = over
-
-    def load(self, theirs):
-        if len({t.shape for t in theirs}) > 1:
-            raise ValueError(f"have different shapes: {sorted({tuple(t.shape) for t in theirs})}")
-        return [torch.stack(theirs)]
-
-    def save(self, ours):
-        return list(ours[0])
-
-
-@dataclass(frozen=True)
-class Tied:
-    """A copy of another of theirs: checked when it is there, not written."""
-
-    to: str
-
-
-@dataclass(frozen=True)
-class Ignored:
-    """Not a weight (a buffer of constants, say): dropped when it is there, not written."""
-
-
-class _Template:
-    """`h.{layer}.attn` as a pattern."""
-
-    def __init__(self, text: str):
-        self.text, self.holes = text, tuple(_HOLE.findall(text))
-        parts = _HOLE.split(text)  # text, name, text, name ... text
-        seen: set[str] = set()
-        pattern = ""
-        for i, part in enumerate(parts):
-            if i % 2 == 0:
-                pattern += re.escape(part)
-            else:
-                pattern += f"(?P={part})" if part in seen else rf"(?P<{part}>0|[1-9]\d{{0,8}})"
-                seen.add(part)
-        self.pattern = re.compile(pattern + r"(?P<leaf_>(?:\.(?:weight|bias|scale)(?:_\w+)?)?)")
-
-    def match(self, key: str) -> tuple[dict[str, str], str] | None:
-        m = self.pattern.fullmatch(key)
-        if m is None:
-            return None
-        names = m.groupdict()
-        return names, names.pop("leaf_")
-
-    def fill(self, names: Mapping[str, str], leaf: str) -> str:
-        return _HOLE.sub(lambda m: names[m[1]], self.text) + leaf
+    def add(self, rule: str, done: str, ours: tuple[str, ...], keys: Iterable[str]) -> None:
+        self.rows.setdefault(rule, (done, ours, []))[2].extend(keys)
 
 
 class _Group(NamedTuple):
@@ -146,72 +63,96 @@ class _Group(NamedTuple):
 
 class Rules:
     """table: their template -> ours (a string), or an operation. prefix: in front of all their keys, or of none; heads:
-    a table of what stands beside the prefixed model and never has the prefix."""
+    a table of what stands beside the prefixed model and never has the prefix; old: endings that keys of old checkpoints
+    have -> what they are called now ({"LayerNorm.gamma": "LayerNorm.weight"}), read and never written."""
 
     def __init__(
-        self,
-        table: Mapping[str, str | Rename | Tied | Ignored],
-        prefix: str = "",
-        heads: Mapping[str, str | Rename | Tied | Ignored] | None = None,
+        self, table: Table, prefix: str = "", heads: Table | None = None, old: Mapping[str, str] | None = None
     ):
-        self.prefix, self.bare = prefix, set(heads or {})
-        table = {**table, **(heads or {})}
-        self.rules: list[tuple[_Template, Any]] = [
-            (_Template(theirs), Rename(rule) if isinstance(rule, str) else rule) for theirs, rule in table.items()
-        ]
-        self.ours = [
-            (_Template(o), i, place)
-            for i, (_, rule) in enumerate(self.rules)
-            for place, o in enumerate(getattr(rule, "ours", ()))
-        ]
-        self.theirs = [(t, i, 0) for i, (t, _) in enumerate(self.rules)]
-        for template, i, _ in self.ours:
+        self.prefix, self.bare, self.old = prefix, set(heads or {}), dict(old or {})
+        self.rules: list[tuple[Template, Any]] = []
+        self.theirs: list[tuple[Template, int, int]] = []  # template, rule, place among the rule's tensors
+        self.ours: list[tuple[Template, int, int]] = []
+        for text, rule in {**table, **(heads or {})}.items():
+            names = [Template(t) for t in text.split("|")]
+            rule = Rename(rule) if isinstance(rule, str) else rule
+            self.theirs += [(t, len(self.rules), 0) for t in names]
+            self.ours += [(Template(o), len(self.rules), i) for i, o in enumerate(getattr(rule, "ours", ()))]
+            self.rules.append((names[0], rule))
+            if text in self.bare:
+                self.bare.add(names[0].text)
+        self.check()
+
+    def check(self) -> None:
+        """Raises ConfigError for a table that cannot be read in both directions."""
+        for template, i, _ in [*self.ours, *self.theirs]:
             theirs, rule = self.rules[i]
-            if set(template.holes) != set(theirs.holes) - {rule.over}:
+            over = getattr(rule, "over", None)
+            if set(template.holes) - {over} != set(theirs.holes) - {over}:
                 raise ConfigError(f"rule {theirs.text!r}: {template.text!r} must have the same placeholders")
         for theirs, rule in self.rules:
-            if isinstance(rule, Tied) and set(_Template(rule.to).holes) - set(theirs.holes):
+            if isinstance(rule, Tied) and set(Template(rule.to).holes) - set(theirs.holes):
                 raise ConfigError(f"rule {theirs.text!r}: {rule.to!r} has placeholders that it has not")
             if isinstance(rule, Stacked) and rule.over not in theirs.holes:
                 raise ConfigError(f"rule {theirs.text!r}: stacked over {rule.over!r}, which it has no placeholder for")
 
-    def load(self, theirs: Mapping[str, Tensor], expected: Mapping[str, Any]) -> dict[str, Tensor]:
-        """Their tensors -> ours, views where possible. expected: our parameters, name -> anything with a shape. Each of
-        theirs is read when its rule is run, so that a mapping that reads from a file holds nothing twice.
+    def load(
+        self, theirs: Mapping[str, Tensor], expected: Mapping[str, Any], account: Account | None = None, own=False
+    ) -> dict[str, Tensor]:
+        """Their tensors -> ours, views where possible. expected: our parameters, name -> anything with a shape;
+        account: is filled. own: every tensor gets memory of its own, at once when its rule has run, so that a mapping
+        that reads from a file holds nothing twice.
 
-        Raises CheckpointError for keys that match no rule or several, for parameters without a weight, weights without
-        a parameter, and shapes that differ.
+        Tensors on the meta device are checked in all but their values. Raises CheckpointError for keys that match no
+        rule or several, for parameters without a weight, weights without a parameter, and shapes that differ; NotTied.
         """
         found: dict[str, Tensor] = {}
-        stripped = {self.strip(k): k for k in theirs}
-        if len(stripped) < len(theirs):
-            raise CheckpointError(f"some keys are there twice, with and without the prefix {self.prefix!r}")
-        for group, keys in self.grouped(stripped, self.theirs).items():
+        account = Account() if account is None else account
+        account.prefixed = bool(self.prefix) and any(k.startswith(self.prefix) for k in theirs)
+        keys_of = self.stripped(theirs)
+        alone = self.stand_ins(keys_of)
+        for group, keys in self.grouped(keys_of, self.theirs).items():
             template, rule = self.rules[group.rule]
             names = dict(group.names)
+            read = [keys_of[key] for _, key in keys]
             if isinstance(rule, Tied):
-                pair = template.fill(names, group.leaf), _Template(rule.to).fill(names, group.leaf)
-                self.check_tied(theirs, stripped, *pair)
-            elif not isinstance(rule, Ignored):
-                if rule.over and [i for i, _ in keys] != list(range(len(keys))):
-                    missing = sorted(set(range(len(keys) + 1)) - {i for i, _ in keys})[0]
-                    gone = template.fill(names | {rule.over: str(missing)}, group.leaf)
-                    raise CheckpointError(f"{gone!r} is missing: {rule.over} must count from 0 without gaps")
-                try:
-                    parts = rule.load([theirs[stripped[key]] for _, key in keys])
-                except ValueError as e:
-                    what = template.fill(names | {rule.over: "*"} if rule.over else names, group.leaf)
-                    raise CheckpointError(f"{what!r} {e}") from None
-                for name, part in zip(rule.ours, parts):
-                    ours = _Template(name).fill(names, group.leaf)
+                to = self.original(keys_of, rule, names, group.leaf)
+                check_tied(theirs, keys_of, keys[0][1], to or "", template.text)
+                account.add(template.text, "tied to", (rule.to,), read)
+            elif isinstance(rule, Ignored):
+                account.add(template.text, f"ignored: {rule.why}", (), read)
+            else:
+                sources = [theirs[key] for key in read]
+                for name, part in zip(rule.ours, self.run(rule, template, names, group.leaf, keys, sources, own)):
+                    ours = Template(name).fill(names, group.leaf)
                     if ours in found:
                         raise CheckpointError(f"{ours!r} gets two weights, one of them from {template.text!r}")
                     found[ours] = part
+                account.add(template.text, rule.done, rule.ours, [k for k in read if k not in alone])
         check_names({n: t.shape for n, t in found.items()}, {n: t.shape for n, t in expected.items()})
         return found
 
-    def save(self, ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Our tensors -> theirs, contiguous; each of ours once (shared ones under one name).
+    def run(self, rule: Rename, template: Template, names, leaf: str, keys, sources: list[Tensor], own: bool):
+        """One group's tensors, as ours."""
+        if rule.over and [i for i, _ in keys] != list(range(len(keys))):
+            missing = min(set(range(len(keys) + 1)) - {i for i, _ in keys})
+            gone = template.fill(names | {rule.over: str(missing)}, leaf)
+            raise CheckpointError(f"{gone!r} is missing: {rule.over} must count from 0 without gaps")
+        try:
+            parts = rule.load(sources)
+        except ValueError as e:
+            what = template.fill(names | {rule.over: "*"} if rule.over else names, leaf)
+            raise CheckpointError(f"{what!r} {e}") from None
+        if not own:
+            return parts
+        lent = {t.untyped_storage().data_ptr() for t in sources}
+        return [
+            t.clone(memory_format=torch.contiguous_format) if t.untyped_storage().data_ptr() in lent else t.contiguous()
+            for t in parts
+        ]
+
+    def save(self, ours: Mapping[str, Tensor], prefixed: bool = True) -> dict[str, Tensor]:
+        """Our tensors -> theirs, contiguous; each of ours once (shared ones under one name). prefixed: with the prefix.
 
         Raises CheckpointError for names that match no rule or several, and fused weights with a part missing.
         """
@@ -222,7 +163,7 @@ class Rules:
             if len(keys) < len(rule.ours):
                 gone = rule.ours[min(set(range(len(rule.ours))) - {i for i, _ in keys})]
                 raise CheckpointError(
-                    f"{_Template(gone).fill(names, group.leaf)!r} is missing, which {template.text!r} is fused from"
+                    f"{Template(gone).fill(names, group.leaf)!r} is missing, which {template.text!r} is fused from"
                 )
             try:
                 parts = rule.save([ours[key] for _, key in keys])
@@ -230,18 +171,51 @@ class Rules:
                 raise CheckpointError(f"parts of {template.fill(names, group.leaf)!r} {e}") from None
             for i, part in enumerate(parts):
                 every = names | {rule.over: str(i)} if rule.over else names
-                prefix = "" if template.text in self.bare else self.prefix
+                prefix = self.prefix if prefixed and template.text not in self.bare else ""
                 found[prefix + template.fill(every, group.leaf)] = part.contiguous()
         return found
 
-    def strip(self, key: str) -> str:
-        return key.removeprefix(self.prefix)
+    def stripped(self, keys: Iterable[str]) -> dict[str, str]:
+        """The name that a rule knows -> the key as it is in the file."""
+        found: dict[str, str] = {}
+        for key in keys:
+            name = key.removeprefix(self.prefix)
+            for old, new in self.old.items():
+                if name == old or name.endswith("." + old):
+                    name = name.removesuffix(old) + new
+            if name in found:
+                raise CheckpointError(
+                    f"{name!r} is there twice, with and without the prefix {self.prefix!r}"
+                    if {found[name], key} == {name, self.prefix + name}
+                    else f"{name!r} is there twice, as {found[name]!r} and as {key!r}"
+                )
+            found[name] = key
+        return found
+
+    def stand_ins(self, keys_of: dict[str, str]) -> set[str]:
+        """Adds the originals of copies that were stored alone (safetensors' save_model keeps the first name of a shared
+        tensor) under the copy's key; those keys."""
+        added: set[str] = set()
+        for template, i, _ in self.theirs:
+            rule = self.rules[i][1]
+            for key in [k for k in keys_of if template.match(k)] if isinstance(rule, Tied) else ():
+                names, leaf = template.match(key)  # type: ignore[misc]
+                if self.original(keys_of, rule, names, leaf) is None:
+                    keys_of[Template(rule.to).fill(names, leaf)] = keys_of[key]
+                    added.add(keys_of[key])
+        return added
+
+    def original(self, keys_of: Mapping[str, str], rule: Tied, names: Mapping[str, str], leaf: str) -> str | None:
+        """What a copy is a copy of, under the first of its names that is there."""
+        rules = {i for t, i, _ in self.theirs if t.text == rule.to}
+        texts = [t.text for t, i, _ in self.theirs if i in rules] or [rule.to]
+        return next((k for t in texts if (k := Template(t).fill(names, leaf)) in keys_of), None)
 
     def grouped(
-        self, keys: Iterable[str], side: list[tuple[_Template, int, int]]
+        self, keys: Iterable[str], side: list[tuple[Template, int, int]]
     ) -> dict[_Group, list[tuple[int, str]]]:
         """The keys by rule, numbers and leaf, each with its place in the group, in order."""
-        groups: dict[_Group, list[tuple[int, str]]] = {}
+        groups: dict[_Group, dict[int, str]] = {}
         for key in keys:
             hits = [(hit, i, place, t) for t, i, place in side if (hit := t.match(key)) is not None]
             if len(hits) != 1:
@@ -250,45 +224,16 @@ class Rules:
             over = getattr(self.rules[i][1], "over", None)
             if side is self.theirs and over:
                 place = int(names.pop(over))
-            group = _Group(i, tuple(sorted(names.items())), leaf)
-            groups.setdefault(group, []).append((place, key))
-        return {g: sorted(found) for g, found in groups.items()}
-
-    def check_tied(self, theirs: Mapping[str, Tensor], stripped: Mapping[str, str], key: str, to: str) -> None:
-        if to not in stripped:
-            raise CheckpointError(f"{key!r} is a copy of {to!r}, which is missing")
-        a, b = theirs[stripped[key]], theirs[stripped[to]]
-        if a.shape != b.shape or not torch.equal(a, b):
-            raise CheckpointError(f"{key!r} should be the same as {to!r} and is not: this checkpoint does not tie them")
+            group = groups.setdefault(_Group(i, tuple(sorted(names.items())), leaf), {})
+            if (other := group.setdefault(place, key)) != key:
+                raise CheckpointError(f"{other!r} and {key!r} are two names for one weight: remove one of them")
+        return {g: sorted(found.items()) for g, found in groups.items()}
 
 
-def flip(t: Tensor) -> Tensor:
-    return t.mT if t.dim() == 2 else t
-
-
-def unmatched(key: str, hits: list[str], known: list[str]) -> str:
-    if hits:
-        return f"{key!r} is matched by {len(hits)} rules: " + ", ".join(map(repr, hits))
-    plain = re.sub(r"\.(weight|bias|scale)(_\w+)?$", "", re.sub(r"(?<![a-zA-Z])\d+", "{n}", key))
-    close = get_close_matches(plain, known, 1, 0.0)
-    return f"{key!r} is matched by no rule" + (f"; closest is {close[0]!r}" if close else "")
-
-
-def check_names(found: Mapping[str, Sequence[int]], expected: Mapping[str, Sequence[int]]) -> None:
-    """Raises CheckpointError unless both have the same names and shapes: what is missing, what is too much, with the
-    closest names of the other side."""
-    missing, extra = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
-    lines = [f"no weight for {n!r}{closest(n, extra)}" for n in missing[:_SHOWN]]
-    lines += [f"no parameter for {n!r}{closest(n, missing)}" for n in extra[:_SHOWN]]
-    both = sorted(set(found) & set(expected))
-    wrong = [n for n in both if tuple(found[n]) != tuple(expected[n])]
-    lines += [f"{n!r} has shape {tuple(found[n])}, the model has {tuple(expected[n])}" for n in wrong[:_SHOWN]]
-    if lines:
-        more = len(missing) + len(extra) + len(wrong) - len(lines)
-        lines += [f"and {more} more"] if more else []
-        raise CheckpointError("the weights do not belong to this model:\n  " + "\n  ".join(lines))
-
-
-def closest(name: str, others: list[str]) -> str:
-    close = get_close_matches(name, others[:1000], 1)  # slow, and on names that may come from anywhere
-    return f" (closest: {close[0]!r})" if close else ""
+def check_tied(theirs: Mapping[str, Tensor], keys_of: Mapping[str, str], key: str, to: str, rule: str) -> None:
+    """Raises NotTied when a copy is not one."""
+    a, b = theirs[keys_of[key]], theirs[keys_of[to]]
+    if a.shape != b.shape or a.dtype != b.dtype or (not a.is_meta and not torch.equal(a, b)):
+        error = NotTied(f"{key!r} should be the same as {to!r} and is not: this checkpoint does not tie them")
+        error.rule = rule
+        raise error

@@ -1,11 +1,13 @@
 """Tokenizers: text to ids and back, trained on the user's data, kept in one self-contained tokenizer.json.
 
 The six special tokens have the same ids in every tokenizer of ours, and no text can spell them: `<eos>` in somebody's
-data is five characters. Training lies in data/tokenizer_training.py.
+data is five characters. Training lies in data/tokenizer_training.py, tokenizers of loaded checkpoints in
+data/tokenizer_loaded.py.
 """
 
 import hashlib
 import json
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from itertools import chain
@@ -18,11 +20,14 @@ from pydantic import BaseModel, Field
 from torch import Tensor
 
 from jorip.core.errors import CheckpointError
+from jorip.data.tokenizer_template import A, B, Template
 
 SPECIALS = ("<unk>", "<bos>", "<eos>", "<cls>", "<sep>", "<mask>")
 UNK, BOS, EOS, CLS, SEP, MASK = range(6)
 UNKNOWN = "\ufffd"  # what an unknown token reads as
-_CHUNK = 8192  # texts encoded at once: the library's results take far more memory than the ids
+CHUNK = 8192  # texts encoded at once: the library's results take far more memory than the ids
+LARGEST = 256 << 20  # bytes of a file: ten times the largest vocabularies in use
+_SPELLED = re.compile("(" + "|".join(map(re.escape, SPECIALS)) + ")")
 
 
 class TokenizerSpec(BaseModel, frozen=True, extra="forbid", strict=True):
@@ -57,17 +62,30 @@ def train_tokenizer(spec: TokenizerSpec, texts: Iterable[str | list[str]]) -> "T
 
 
 class Tokenizer:
-    """Wraps a `tokenizers.Tokenizer`. Picklable; `tokenizer.kind` as in the spec."""
+    """Wraps a `tokenizers.Tokenizer`. Picklable; `tokenizer.kind` as in the spec.
+
+    unk, bos, eos, cls, sep, mask, pad: ids of special tokens, None for those that a tokenizer lacks (ours have no pad:
+    batches are packed). single, pair, source: the templates of one text, two texts, and an encoder-decoder's source.
+    own: trained by jorip, rather than loaded with a checkpoint (`LoadedTokenizer`).
+    """
+
+    own = True
+    single = Template(((CLS, 0), (A, 0), (SEP, 0)))
+    pair = Template(((CLS, 0), (A, 0), (SEP, 0), (B, 1), (SEP, 1)))
+    source = Template(((A, 0), (EOS, 0)))
+    pad: int | None = None
 
     def __init__(self, inner: Any) -> None:
         self.inner = inner
+        inner.no_padding()
+        inner.no_truncation()
         inner.encode_special_tokens = True  # a special token spelled out in a text is text
         state = json.loads(inner.to_str())
         self.kind = _kind(state)
         steps = [] if state["normalizer"] is None else state["normalizer"].get("normalizers", [state["normalizer"]])
         self._form: Any = next((s["type"] for s in steps if s["type"] in {"NFC", "NFKC"}), "")
         self._lower = any(s["type"] == "Lowercase" for s in steps)
-        if tuple(inner.id_to_token(i) for i in range(6)) != SPECIALS:
+        if not is_own(inner):
             raise CheckpointError(f"tokenizer: ids 0 to 5 must be {', '.join(SPECIALS)}; found other tokens")
         self.vocab_size: int = inner.get_vocab_size()
         self.unk, self.bos, self.eos, self.cls, self.sep, self.mask = range(6)
@@ -102,18 +120,56 @@ class Tokenizer:
             text = Lowercase().normalize_str(text)
         return text
 
-    def encode(self, text: str) -> list[int]:
-        """Ids without special tokens."""
-        return self.encode_batch([text])[0]
+    def encode(self, text: str, allow_specials: bool = False) -> list[int]:
+        """Ids without special tokens around them.
 
-    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        allow_specials: a special token that the text spells (`<mask>`) is that token. By default it is plain text:
+        somebody's data must not end a sequence.
+        """
+        return self.encode_batch([text], allow_specials)[0]
+
+    def encode_batch(self, texts: Sequence[str], allow_specials: bool = False) -> list[list[int]]:
+        if allow_specials:
+            return [self.encode_offsets(t, allow_specials)[0] for t in texts]
         if self.kind in {"character", "byte"}:
             return [self._points(self.normalize(t)).tolist() for t in texts]
         found = []
-        for i in range(0, len(texts), _CHUNK):
-            part = [self.normalize(t) for t in texts[i : i + _CHUNK]]
+        for i in range(0, len(texts), CHUNK):
+            part = [self.normalize(t) for t in texts[i : i + CHUNK]]
             found += [e.ids for e in self.inner.encode_batch_fast(part, add_special_tokens=False)]
         return found
+
+    def with_specials(self, a: Sequence[int], b: Sequence[int] | None = None) -> tuple[list[int], list[int]]:
+        """Ids and segment ids of one text, or of a pair, between the special tokens that the model expects."""
+        return self.single.fill(a) if b is None else self.pair.fill(a, b)
+
+    def encode_offsets(self, text: str, allow_specials: bool = False) -> tuple[list[int], list[tuple[int, int]]]:
+        """Ids as `encode` gives them, and each token's characters in the text: text[start:end]."""
+        ids: list[int] = []
+        spans: list[tuple[int, int]] = []
+        at = 0
+        for part in _SPELLED.split(text) if allow_specials else [text]:
+            if allow_specials and part in SPECIALS:
+                ids.append(SPECIALS.index(part))
+                spans.append((at, at + len(part)))
+            else:
+                found = self.inner.encode(part, add_special_tokens=False)
+                ids += found.ids
+                spans += [(at + start, at + end) for start, end in self._whole(part, found.offsets)]
+            at += len(part)
+        return ids, spans
+
+    def _whole(self, text: str, spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        """For a letter that was put together the library names its first part only: up to the next token here."""
+        if not self._form or unicodedata.is_normalized(self._form, text):
+            return spans
+        found, follows, last = [], len(text), len(text)
+        for start, end in reversed(spans):
+            follows = last if start < last else follows
+            gap = text[end:follows]
+            found.append((start, end + len(gap.split(maxsplit=1)[0]) if gap.strip() and not gap[0].isspace() else end))
+            last = start
+        return found[::-1]
 
     def encode_stream(self, texts: Iterable[str], end: int | None = None) -> Tensor:
         """All texts in one (tokens,) int64 tensor, the id `end` after each."""
@@ -195,19 +251,41 @@ class Tokenizer:
 
     @staticmethod
     def load(path: Path | str) -> "Tokenizer":
-        """CheckpointError when it is not there or not readable."""
-        from tokenizers import Tokenizer as Inner
+        """A tokenizer that was saved by jorip, ours or a loaded one; `path` is tokenizer.json or its folder.
+
+        CheckpointError when it is not there, not readable, or not saved by jorip (`jorip.load_tokenizer` opens those).
+        """
+        from jorip.data.tokenizer_loaded import LoadedTokenizer, side_files
 
         path = _file(path)
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as e:
-            raise CheckpointError(f"{path}: the tokenizer cannot be read ({e})") from None
-        try:
-            inner = Inner.from_str(text)
-        except Exception as e:  # the library raises bare Exception
-            raise CheckpointError(f"{path}: is not a tokenizer.json ({str(e)[:200]})") from None
-        return Tokenizer(inner)
+        inner = parse(path, read(path))
+        if is_own(inner):
+            return Tokenizer(inner)
+        return LoadedTokenizer.saved(inner, side_files(path.parent), str(path))
+
+
+def is_own(inner: Any) -> bool:
+    """Whether it has our special tokens as its first ids."""
+    return tuple(inner.id_to_token(i) for i in range(6)) == SPECIALS
+
+
+def read(path: Path) -> str:
+    try:
+        if (size := path.stat().st_size) > LARGEST:
+            raise CheckpointError(f"{path}: {size / 2**20:.0f} MiB is too large for a tokenizer ({LARGEST >> 20} MiB)")
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as e:
+        raise CheckpointError(f"{path}: the tokenizer cannot be read ({e})") from None
+
+
+def parse(path: Path, text: str) -> Any:
+    """A `tokenizers.Tokenizer`."""
+    from tokenizers import Tokenizer as Inner
+
+    try:
+        return Inner.from_str(text)
+    except Exception as e:  # the library raises bare Exception
+        raise CheckpointError(f"{path}: is not a tokenizer.json ({str(e)[:200]})") from None
 
 
 def _file(path: Path | str) -> Path:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,58 +16,149 @@ from torch import Tensor, nn
 from jorip.architectures import folder as ours
 from jorip.architectures.base import Architecture, Model
 from jorip.architectures.fill import available_memory
-from jorip.architectures.locate import SPEC, parse, read_json
-from jorip.core.errors import CheckpointError, JoripError, ResourceError
+from jorip.architectures.locate import SPEC
+from jorip.core.errors import CheckpointError, ResourceError
+from jorip.core.weights import Account, NotTied, Rules, Tied
+from jorip.exchange import report
 from jorip.exchange.families import family
-from jorip.exchange.origin import Origin
-from jorip.exchange.shards import Shards, open_weights
+from jorip.exchange.hub import HUB, fetch
+from jorip.exchange.install import CONFIG, UNFINISHED
+from jorip.exchange.origin import Origin, read_origin
+from jorip.exchange.shards import Shards, open_weights, small_json
+from jorip.exchange.vocabulary import check_vocabulary
 from jorip.recipes.family import Config, Family
-
-CONFIG = "config.json"
+from jorip.recipes.fields import short
 
 
 def load(folder: str | Path, device: str | torch.device = "cpu") -> Model:
     """The model of a folder, in evaluation mode and in the file's dtypes.
 
-    folder: one that `jorip.save` wrote, a run or a checkpoint of a run, or a Hugging Face folder (`config.json` and
-    `model.safetensors`, whole or in shards). Raises CheckpointError when anything is missing, too much, damaged, not
-    finite or not known, with the names; ResourceError when it does not fit in memory.
+    folder: one that `jorip.save` wrote, a run or a checkpoint of a run, a Hugging Face folder (`config.json` and
+    `model.safetensors`, whole or in shards), or `hf:org/name@revision`: such a folder on the hub, of which only the
+    files that are needed are downloaded (without a revision: the newest commit, which is printed).
+
+    `model.origin` is what the folder said beside its weights, `model.origin.report` what became of every field and
+    key; it is None for models that never were somebody else's.
+
+    Raises CheckpointError when anything is missing, too much, damaged, not finite or not known, with the names;
+    ResourceError when it does not fit in memory.
     """
-    folder = Path(folder)
-    if not (folder / CONFIG).is_file() or (folder / SPEC).is_file():
-        return ours.load(folder, device)
-    return read_folder(folder).to(device).eval()
+    path, source = find(folder)
+    if is_theirs(path):
+        return read_folder(path, source).to(device).eval()
+    model = ours.load(path, device)
+    model.origin = read_origin(ours.find(path))
+    return model
 
 
-def read_folder(folder: Path) -> Model:
+def look(folder: str | Path) -> tuple[Architecture, Origin]:
+    """The spec and the load report of a Hugging Face folder, from its config and the weights' headers alone."""
+    path, source = find(folder)
+    plan = prepare(path, source)
+    plan.weights.close()
+    return plan.model.spec, plan.origin
+
+
+def find(folder: str | Path) -> tuple[Path, str]:
+    """Where it is on this machine, and what it is called."""
+    if str(folder).startswith(HUB):
+        return fetch(str(folder))
+    return Path(folder), str(folder)
+
+
+def is_theirs(folder: Path) -> bool:
+    """A Hugging Face folder, rather than one of ours."""
+    if (folder / UNFINISHED).exists():
+        raise CheckpointError(f"{folder}: a save was interrupted here, so its files do not belong together: save again")
+    return (folder / CONFIG).is_file() and not (folder / SPEC).is_file()
+
+
+class Plan(NamedTuple):
+    """Everything about a folder but the numbers: a model without memory, and the rules that will fill it."""
+
+    model: Model
+    rules: Rules
+    weights: Shards
+    origin: Origin
+
+
+def read_folder(folder: Path, source: str = "") -> Model:
     """A Hugging Face folder's model on the CPU."""
+    model, rules, weights, origin = prepare(folder, source)
+    try:
+        fill(model, rules.load(weights, wanted(model), own=True))
+    except NotTied as e:
+        raise named(folder, CheckpointError(f"{e}{untied(origin, e.rule)}")) from None
+    except CheckpointError as e:
+        raise named(folder, e) from None
+    finally:
+        weights.close()
+    model.origin = origin
+    return model
+
+
+def prepare(folder: Path, source: str = "") -> Plan:
+    """Reads the config, and checks it against the weights' headers."""
     values = read_config(folder)
-    kind = family(str(values.get("model_type")))
+    kind = family(values.get("model_type"), str(folder / CONFIG))
     head = head_of(values, kind, folder)
     config = Config(values, str(folder / CONFIG))
     weights = open_weights(folder)
     try:
-        spec = kind.read(config, head)
-        model = skeleton(spec, weights, folder)
-        fill(model, kind.rules(spec).load(weights, wanted(model)))
+        model, account = skeleton(kind.read(config, head), weights, folder), Account()
+        check_vocabulary(folder, embeddings(model))
+        rules = kind.rules(model.spec)
+        for name, t in rules.load(weights.empty(), wanted(model), account).items():
+            if not t.is_floating_point():
+                raise CheckpointError(f"the weight of {name!r} has type {t.dtype}, which holds no weights")
     except CheckpointError as e:
-        where = "" if str(e).startswith(str(folder)) else f"{folder}: "
-        raise CheckpointError(f"{where}{e}") from None
-    finally:
         weights.close()
-    model.origin = Origin(kind.model_type, head, special_ids(values), labels(values), folder)  # type: ignore[assignment]
-    return model
+        raise named(folder, e) from None
+    except BaseException:
+        weights.close()
+        raise
+    origin = Origin.of(kind.model_type, head, values, folder, source)
+    origin.prefixed = account.prefixed
+    origin.account = report.account(kind, head, config, weights, account, model)
+    origin.lines = report.lines(origin.account, origin.source)
+    return Plan(model, rules, weights, origin)
+
+
+def named(folder: Path, e: CheckpointError) -> CheckpointError:
+    """The error with the folder in front, unless it names a file there already."""
+    return e if str(e).startswith(str(folder)) else CheckpointError(f"{folder}: {e}")
+
+
+def untied(origin: Origin, rule: str) -> str:
+    """How to load a checkpoint whose config ties what its file does not, where the family has such models."""
+    kind = family(origin.family)
+    try:
+        spec = kind.read(Config(origin.config | {"tie_word_embeddings": False}), origin.head)
+        free = not any(t.text == rule and isinstance(r, Tied) for t, r in kind.rules(spec).rules)
+    except CheckpointError:
+        free = False
+    if not free:
+        return f"; {origin.family} has no form with two: keep the one that is right, and remove the other"
+    return (
+        '. If both are wanted, write "tie_word_embeddings": false into config.json; if they should be one, remove the '
+        "copy from the file (transformers would drop it without a word)"
+    )
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    values = parse(folder / CONFIG, read_json(folder / CONFIG))
+    """Their config. Raises CheckpointError for one that is damaged, and for one that names code."""
+    path = folder / CONFIG
+    values = small_json(path)
     if not isinstance(values, dict):
-        raise CheckpointError(f"{folder / CONFIG}: damaged: a config is a mapping, found {type(values).__name__}")
-    if "auto_map" in values:
-        raise CheckpointError(
-            f"{folder / CONFIG}: auto_map names code to run; jorip runs none: remove the field if the model is an "
-            "ordinary one"
-        )
+        raise CheckpointError(f"{path}: damaged: a config is a mapping, found {type(values).__name__}")
+    for name in ("auto_map", "custom_pipelines"):
+        if name in values:
+            raise CheckpointError(
+                f"{path}: {name} names code to run; jorip runs none: remove the field if the model is an ordinary one"
+            )
+    for name in ("quantization_config", "adapter_config"):
+        if values.pop(name, None) is not None:
+            raise CheckpointError(f"{path}: {name}: jorip reads whole weights only: save the model without it first")
     return values
 
 
@@ -75,24 +166,51 @@ def head_of(values: Mapping[str, Any], kind: Family, folder: Path) -> str:
     """The one class that the config names; where it names none, the family's first."""
     names = values.get("architectures") or [next(iter(kind.heads))]
     if not isinstance(names, list) or len(names) != 1 or not isinstance(names[0], str):
-        raise CheckpointError(f"{folder / CONFIG}: architectures must name one class, found {names!r}")
+        raise CheckpointError(
+            f"{folder / CONFIG}: architectures must name one class, found {short(names)}: keep the one that the "
+            f"weights are of, of {', '.join(kind.heads)}"
+        )
     return names[0]
 
 
 def skeleton(spec: Architecture, weights: Shards, folder: Path) -> Model:
     """The spec's model without memory, once it is known to fit the files and the machine."""
-    if spec.n_sublayers() > 16 * (1 + len(weights)):  # building even an empty one would take minutes
-        raise CheckpointError(f"{folder / CONFIG}: {spec.n_sublayers()} sub-layers, but {len(weights)} tensors")
+    path, free = folder / CONFIG, available_memory()
     try:
+        if spec.n_sublayers() > 16 * (1 + len(weights)):  # building even an empty one would take minutes
+            raise CheckpointError(
+                f"{path}: this config has {spec.n_sublayers():,} sub-layers, the files hold {len(weights)} tensors"
+            )
         model = spec.build(device="meta")
-    except CheckpointError:
+    except (CheckpointError, MemoryError):
         raise
-    except (JoripError, RuntimeError, ValueError, TypeError, OverflowError, ArithmeticError) as e:
-        raise CheckpointError(f"{folder / CONFIG}: no model can be built from this config ({e})") from None
-    free = available_memory()
-    if free is not None and weights.nbytes > free:
-        raise ResourceError(f"{folder}: {weights.nbytes / 2**30:.1f} GiB of weights, {free / 2**30:.1f} GiB are free")
+    except Exception as e:  # sizes that fit no tensor, parts that do not fit each other
+        raise CheckpointError(f"{path}: no model can be built from this config ({short(str(e), 300)})") from None
+    wants = sum(p.numel() for p in model.parameters())
+    width = next(iter(weights.dtypes), torch.float32).itemsize
+    if wants > 2 * sum(weights.dtypes.values()):
+        fits = f", and {report.size(free)} of memory are free" if free else ""
+        raise CheckpointError(
+            f"{path}: this config asks for {wants:,} parameters, {report.size(wants * width)}; the files hold "
+            f"{report.size(weights.nbytes)}{fits}: one of them is not of this model"
+        )
+    made = sum(b.nbytes for b in model.buffers())
+    if free is not None and made > free:
+        raise CheckpointError(
+            f"{path}: this config asks for tables of {report.size(made)} beside the weights, {report.size(free)} of "
+            "memory are free: its longest length is probably wrong"
+        )
+    if free is not None and weights.nbytes + made > free:
+        raise ResourceError(
+            f"{folder}: {report.size(weights.nbytes + made)} of weights, {report.size(free)} of memory are free"
+        )
     return model
+
+
+def embeddings(model: nn.Module) -> int:
+    """How many tokens the model knows."""
+    sides = [getattr(model, name, model) for name in ("encoder", "decoder")]
+    return max(getattr(side, "vocab_size", 0) for side in sides)
 
 
 def wanted(model: nn.Module) -> dict[str, Tensor]:
@@ -104,7 +222,7 @@ def fill(model: Model, found: dict[str, Tensor]) -> None:
     """The weights become the model's own parameters; shared ones are shared again."""
     for name, t in found.items():
         path, _, leaf = name.rpartition(".")
-        model.get_submodule(path)._parameters[leaf] = nn.Parameter(t.contiguous())
+        model.get_submodule(path)._parameters[leaf] = nn.Parameter(t)
     model.tie()
     with torch.no_grad():
         for module in model.modules():
@@ -113,15 +231,3 @@ def fill(model: Model, found: dict[str, Tensor]) -> None:
                     module._buffers[name] = torch.empty_like(buffer, device="cpu")
             if (reset := getattr(module, "reset", None)) is not None:
                 reset()  # buffers that are made, not stored
-
-
-def special_ids(values: Mapping[str, Any]) -> dict[str, Any]:
-    """bos, eos, pad, decoder_start ...: what `<name>_token_id` says."""
-    return {k.removesuffix("_token_id"): v for k, v in values.items() if k.endswith("_token_id") and v is not None}
-
-
-def labels(values: Mapping[str, Any]) -> list[str]:
-    names = values.get("id2label")
-    if not isinstance(names, Mapping):
-        return []
-    return [str(names.get(str(i), f"LABEL_{i}")) for i in range(len(names))]

@@ -1,21 +1,26 @@
 """Beam search: keeps the `beams` likeliest beginnings of each sequence (Graves 2012, 1211.3711).
 
 Hypotheses are compared by log p / ((5 + n) / 6)^length_penalty, n = new tokens with eos (Wu et al. 2016, 1609.08144,
-Eq 14; Vaswani et al. 2017 use 0.6; 0 compares sums). A hypothesis is finished when its eos is among the `beams` best
-continuations. A sequence is done when it has `beams` finished hypotheses and the best running one, as it stands, does
-not beat the worst of them. At the length limit the running ones count as they are. Exact ties: the better beam first,
-then the lower id.
+Eq 14; Vaswani et al. 2017 use 0.6; 0 compares sums), or by log p / n^length_penalty. A hypothesis is finished when its
+eos is among the `beams` best continuations. A sequence is done when it has `beams` finished hypotheses and the best
+running one, as it stands, does not beat the worst of them; early_stopping True does not ask the running one, "never"
+asks it as if it were as long as it may get. At the length limit the running ones count as they are. Exact ties: the
+better beam first, then the lower id.
+
+With length_norm="length" and renormalise=False this is transformers' search, early_stopping included: the same ids.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from jorip.inference.generated import Generated, reasons
 from jorip.inference.largest import largest
+from jorip.inference.options import LengthNorm
 from jorip.inference.session import Session
 
 _NEVER = float("-inf")
@@ -27,19 +32,24 @@ class Finished:
 
     beams: int
     alpha: float
+    norm: LengthNorm = "google"
+    early: bool | Literal["never"] = False
     best: list[tuple[float, Tensor, bool]] = field(default_factory=list)
 
     def score(self, total: float, length: int) -> float:
-        return total / ((5 + length) / 6) ** self.alpha
+        return total / (length if self.norm == "length" else (5 + length) / 6) ** self.alpha
 
     def add(self, total: float, tokens: Tensor, by_eos: bool) -> None:
         if total > _NEVER:
             self.best.append((self.score(total, len(tokens)), tokens, by_eos))
             self.best = sorted(self.best, key=lambda h: -h[0])[: self.beams]  # stable: of equal ones the earlier
 
-    def beats(self, total: float, length: int) -> bool:
-        """Whether a running hypothesis, as it stands, would not get in."""
-        return len(self.best) == self.beams and self.best[-1][0] >= self.score(total, length)
+    def beats(self, total: float, length: int, limit: int = 0) -> bool:
+        """Whether the best running hypothesis is not worth going on with. limit: the most tokens it may get."""
+        if len(self.best) < self.beams or self.early is True:
+            return len(self.best) == self.beams
+        length = limit if self.early == "never" and self.alpha > 0 else length
+        return self.best[-1][0] >= self.score(total, length)
 
 
 @dataclass
@@ -53,17 +63,19 @@ class Running:
     tokens: Tensor
     parent: Tensor
 
-    def expand(self, scores: Tensor, eos: int | None) -> tuple[Running, Running]:
-        """scores (n * beams, vocab) -> the `beams` best that go on, and those of the `beams` best that end here."""
+    def expand(self, scores: Tensor, eos: tuple[int, ...], normed: bool) -> tuple[Running, Running]:
+        """scores (n * beams, vocab), normed: log-probabilities already -> the `beams` best that go on, and those of the
+        `beams` best that end here."""
         n, beams = self.totals.shape
-        value, ids = largest(scores, 2 * beams)
-        value = (value - scores.logsumexp(1, keepdim=True)).double()
+        enough = (1 + max(1, len(eos))) * beams
+        value, ids = largest(scores, enough)
+        value = (value if normed else value - scores.logsumexp(1, keepdim=True)).double()
         width = value.shape[1]
-        flat, place = largest((self.totals.reshape(-1, 1) + value).reshape(n, -1), 2 * beams)
+        flat, place = largest((self.totals.reshape(-1, 1) + value).reshape(n, -1), enough)
         parent = place // width + torch.arange(n, device=place.device)[:, None] * beams
         ids = ids.reshape(n, -1).gather(1, place)
         every = Running(flat, torch.cat([self.tokens.flatten(0, 1)[parent], ids[..., None]], 2), parent)
-        ends = ids == (-1 if eos is None else eos)
+        ends = torch.isin(ids, torch.tensor(eos, dtype=torch.int64, device=ids.device))
         order = ends.to(torch.int8).argsort(dim=1, stable=True)[:, :beams]
         going = every.where(~ends).at(order)
         return going, every.where(ends).at(torch.arange(beams, device=order.device).expand(n, beams))
@@ -83,7 +95,10 @@ class Running:
 def beam(session: Session) -> Generated:
     """The best hypothesis of each row. Sequences that are done leave the batch."""
     options, batch = session.options, len(session.limits)
-    finished = [Finished(options.beams, options.length_penalty) for _ in range(batch)]
+    finished = [
+        Finished(options.beams, options.length_penalty, options.length_norm, options.early_stopping)
+        for _ in range(batch)
+    ]
     alive = (session.limits > 0).nonzero()[:, 0]
     if len(alive):
         search(session, finished, alive)
@@ -100,7 +115,7 @@ def beam(session: Session) -> Generated:
 
 def search(session: Session, finished: list[Finished], rows: Tensor) -> None:
     """Fills `finished` for the sequences `rows` (n,)."""
-    beams, eos = session.options.beams, session.options.eos
+    beams, eos, normed = session.options.beams, session.options.ends, not session.options.renormalise
     scores = session.start()
     device = scores.device
     first = rows.to(device).repeat_interleave(beams)
@@ -111,7 +126,7 @@ def search(session: Session, finished: list[Finished], rows: Tensor) -> None:
     empty = torch.zeros(len(rows), beams, 0, dtype=torch.int64, device=device)
     running, made = Running(totals, empty, torch.zeros_like(totals, dtype=torch.int64)), 0
     while True:
-        running, ends = running.expand(scores, eos)
+        running, ends = running.expand(scores, eos, normed)
         made += 1
         keep = torch.tensor(settle(finished, rows, running, ends, made, session.limits[rows].tolist()))
         going = keep.nonzero()[:, 0]
@@ -135,5 +150,5 @@ def settle(
         if last:
             for b, total in enumerate(going[i]):
                 done.add(total, running.tokens[i, b].cpu(), False)
-        keep.append(not last and going[i][0] > _NEVER and not done.beats(going[i][0], made))
+        keep.append(not last and going[i][0] > _NEVER and not done.beats(going[i][0], made, limits[i]))
     return keep

@@ -28,7 +28,7 @@ def one_by_one(session: Session, choose: Choose) -> Iterator[tuple[Tensor, Tenso
 
     Ended rows leave the batch, so that work shrinks with it.
     """
-    eos = session.options.eos
+    ends = torch.tensor(session.options.ends)
     rows = torch.arange(len(session.limits))
     alive = (session.limits > 0).nonzero()[:, 0]
     if not len(alive):
@@ -41,8 +41,8 @@ def one_by_one(session: Session, choose: Choose) -> Iterator[tuple[Tensor, Tenso
         made += 1
         yield rows, ids, scores.log_softmax(1).gather(1, ids[:, None])[:, 0]
         going = session.limits[rows] > made
-        if eos is not None:
-            going &= (ids != eos).cpu()
+        if len(ends):
+            going &= ~torch.isin(ids.cpu(), ends)
         keep = going.nonzero()[:, 0]
         if not len(keep):
             return
@@ -64,6 +64,6 @@ def collect(session: Session, choose: Choose) -> Generated:
         lengths[rows] += 1
         totals[rows] += logp.double().cpu()
     tokens = torch.stack(columns, 1) if columns else torch.zeros(batch, 0, dtype=torch.int64)
-    ended = reasons(last == (-2 if options.eos is None else options.eos), lengths, options.max_new_tokens)
+    ended = reasons(torch.isin(last, torch.tensor(options.ends or (-2,))), lengths, options.max_new_tokens)
     device = session.prompts.values.device
     return Generated(tokens.to(device), lengths.to(device), ended, totals.to(device))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
-from jorip.core.errors import ConfigError
+from jorip.core.errors import ConfigError, did_you_mean
 from jorip.core.random import Key
 
 BOS = 1  # <bos> of jorip's own tokenizers: what targets start with unless the caller says otherwise
+LengthNorm = Literal["google", "length"]
 FILL = -1  # stands after the end of a row when there is no eos to fill with: not an id, so nobody takes it for a token
 
 
@@ -21,15 +24,24 @@ class Options:
     top_k: int | None = None
     top_p: float | None = None
     seed: int | None = None
-    eos: int | None = None
+    eos: int | Sequence[int] | None = None
     bos: int | None = None
     length_penalty: float = 1.0
     min_new_tokens: int = 0
     forbid: tuple[int, ...] = ()
+    pad: int | None = None
+    forced_first: int | None = None
+    forced_last: int | None = None
+    length_norm: LengthNorm = "google"
+    early_stopping: bool | Literal["never"] = False
+    renormalise: bool = True
+    no_repeat_ngram: int = 0
+    repetition_penalty: float = 1.0
 
     def __post_init__(self) -> None:
         """Raises ConfigError for values and combinations that mean nothing."""
-        for name, low in (("max_new_tokens", 0), ("beams", 1), ("min_new_tokens", 0), ("top_k", 1)):
+        least = {"max_new_tokens": 0, "beams": 1, "min_new_tokens": 0, "top_k": 1, "no_repeat_ngram": 0}
+        for name, low in least.items():
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < low):
                 raise ConfigError(f"generate: {name} must be a whole number of at least {low}, found {value!r}")
@@ -47,6 +59,25 @@ class Options:
                 f"generate: min_new_tokens={self.min_new_tokens} is more than max_new_tokens={self.max_new_tokens}"
             )
 
+        if self.length_norm not in get_args(LengthNorm):
+            raise ConfigError(
+                f"generate: there is no length_norm {self.length_norm!r}"
+                + did_you_mean(str(self.length_norm), get_args(LengthNorm))
+            )
+        if not isinstance(self.early_stopping, bool) and self.early_stopping != "never":
+            raise ConfigError(f"generate: early_stopping must be True, False or 'never', found {self.early_stopping!r}")
+        if not 0 < self.repetition_penalty < float("inf"):
+            raise ConfigError(
+                f"generate: repetition_penalty must be above 0 (1 changes nothing), found {self.repetition_penalty!r}"
+            )
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """The ids that end a row."""
+        if self.eos is None or isinstance(self.eos, int):
+            return () if self.eos is None else (self.eos,)
+        return tuple(self.eos)
+
     @property
     def sampled(self) -> bool:
         """Whether tokens are drawn: any of temperature, top_k, top_p was given, and the temperature is not 0."""
@@ -59,14 +90,16 @@ class Options:
 
     @property
     def fill(self) -> int:
-        return FILL if self.eos is None else self.eos
+        """What stands after the end of a row."""
+        return self.pad if self.pad is not None else self.ends[0] if self.ends else FILL
 
     def check_vocabulary(self, size: int) -> None:
         """Raises ConfigError for ids outside the vocabulary, and when nothing is left to generate."""
-        for name, ids in (("eos", (self.eos,)), ("bos", (self.bos,)), ("forbid", self.forbid)):
+        single = {n: (getattr(self, n),) for n in ("bos", "pad", "forced_first", "forced_last")}
+        for name, ids in {"eos": self.ends, **single, "forbid": self.forbid}.items():
             for i in ids:
-                if i is not None and not 0 <= i < size:
-                    raise ConfigError(f"generate: {name} must be an id of the vocabulary, 0 to {size - 1}, found {i}")
-        barred = set(self.forbid) | ({self.eos} if self.min_new_tokens and self.eos is not None else set())
+                if i is not None and not (isinstance(i, int) and 0 <= i < size):
+                    raise ConfigError(f"generate: {name} must be an id of the vocabulary, 0 to {size - 1}, found {i!r}")
+        barred = set(self.forbid) | set(self.ends if self.min_new_tokens else ())
         if len(barred) >= size:
             raise ConfigError(f"generate: forbid leaves none of the {size} tokens of the vocabulary")

@@ -14,6 +14,7 @@ from jorip.core.entry import check_tokens, enter
 from jorip.core.errors import ConfigError, DataError, NonFiniteError
 from jorip.core.layout import Layout, Packed, Rows
 from jorip.inference.options import BOS, Options
+from jorip.inference.restrict import Restriction
 from jorip.parts.mixer.base import MixerModule
 
 if TYPE_CHECKING:
@@ -67,8 +68,7 @@ class Session:
         capacity = int(self.prompts.lengths.max()) + min(options.max_new_tokens, 256)
         self.state = model.new_state(at.batch, capacity)
         check_state(self.stack, self.state.parts)
-        self.barred = torch.tensor(sorted(set(options.forbid)), dtype=torch.int64, device=values.device)
-        self.made = 0  # new tokens that each row has
+        self.restrict = Restriction(options, self.prompts, self.limits)
 
     def room(self, used: Tensor) -> Tensor:
         """How many new tokens fit: max_len counts prompt and new tokens, not the bos of an encoder-decoder."""
@@ -82,7 +82,7 @@ class Session:
 
     def step(self, ids: Tensor) -> Tensor:
         """ids (rows,): the token that each row got last."""
-        self.made += 1
+        self.restrict.add(ids)
         return self.run(Packed(ids, torch.ones_like(ids), torch.arange(len(ids), device=ids.device)))
 
     def run(self, tokens: Packed) -> Tensor:
@@ -95,23 +95,20 @@ class Session:
         scores = self.stack.readout.logits(Rows(last, at), ctx)
         if not bool(torch.isfinite(scores.amax())):
             raise NonFiniteError(
-                f"the model's scores for new token {self.made + 1} are not finite: a weight is damaged or training "
-                "diverged; generate from an earlier checkpoint"
+                f"the model's scores for new token {self.restrict.made + 1} are not finite: a weight is damaged or "
+                "training diverged; generate from an earlier checkpoint"
             )
-        return self.restricted(scores.to(torch.promote_types(scores.dtype, torch.float32)))
-
-    def restricted(self, scores: Tensor) -> Tensor:
-        if len(self.barred):
-            scores = scores.index_fill(1, self.barred, float("-inf"))
-        if self.options.eos is not None and self.made < self.options.min_new_tokens:
-            scores[:, self.options.eos] = float("-inf")
-        return scores
+        scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+        if self.options.beams > 1 and (self.options.repetition_penalty != 1 or not self.options.renormalise):
+            scores = scores.log_softmax(1)  # what is compared, so what a penalty lowers
+        return self.restrict(scores)
 
     def select(self, rows: Tensor) -> None:
         """Goes on with these rows (n,) int64, in this order."""
         rows = rows.to(self.state.lengths.device)
         if len(rows) != len(self.state.lengths) or not torch.equal(rows, torch.arange(len(rows), device=rows.device)):
             self.state.select(rows)
+            self.restrict.select(rows)
 
 
 def started(prompts: Packed, bos: int | None) -> Packed:

@@ -13,122 +13,27 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jorip.architectures.base import Architecture
-from jorip.core.errors import CheckpointError, did_you_mean
-from jorip.core.spec import Spec, diff
+from jorip.core.errors import CheckpointError, JoripError, did_you_mean
+from jorip.core.spec import flatten
 from jorip.core.weights import Rules
 from jorip.parts.readout.base import Readout
+from jorip.recipes.fields import HOUSEKEEPING, REQUIRED, At, Config, Fields, Only, Unused, get, short
 
-_REQUIRED: Any = object()
+__all__ = ["HOUSEKEEPING", "At", "Config", "Family", "Head", "NotOurs", "Only", "Unused", "get"]
 
-# Fields that say nothing about what the model computes: housekeeping, special ids, labels and generation settings,
-# which the exchange keeps beside the model where they are of use.
-_HOUSEKEEPING = """
-architectures model_type transformers_version torch_dtype dtype _name_or_path return_dict output_hidden_states
-output_attentions output_past use_cache id2label label2id problem_type is_encoder_decoder is_decoder bos_token_id
-eos_token_id pad_token_id sep_token_id cls_token_id mask_token_id unk_token_id decoder_start_token_id
-forced_bos_token_id forced_eos_token_id suppress_tokens begin_suppress_tokens bad_words_ids task_specific_params
-chunk_size_feed_forward gradient_checkpointing initializer_range initializer_factor init_std torchscript
-tokenizer_class finetuning_task prefix max_length min_length do_sample early_stopping num_beams num_beam_groups
-diversity_penalty temperature top_k top_p typical_p repetition_penalty length_penalty no_repeat_ngram_size
-encoder_no_repeat_ngram_size num_return_sequences output_scores return_dict_in_generate remove_invalid_values
-exponential_decay_length_penalty _num_labels num_labels language directionality pad_token
-keys_to_ignore_at_inference _attn_implementation attn_implementation experts_implementation use_bfloat16
-tf_legacy_loss
-"""
-
-
-class Config:
-    """Their `config.json`, with a note of which fields were taken."""
-
-    def __init__(self, values: Mapping[str, Any], where: str = "config.json"):
-        self.values, self.where = values, where
-        self.taken: set[str] = set(_HOUSEKEEPING.split())
-
-    def take(self, name: str, default: Any = _REQUIRED) -> Any:
-        """The value; `default` where the field is missing. Raises CheckpointError when it is missing and has none."""
-        self.taken.add(name)
-        if name in self.values:
-            return self.values[name]
-        if default is _REQUIRED:
-            raise CheckpointError(f"{self.where}: the field {name!r} is missing{did_you_mean(name, self.values)}")
-        return default
-
-    @property
-    def n_labels(self) -> int:
-        """Of a classification head: as many as labels are named, 2 where none are."""
-        names = self.values.get("id2label")
-        return len(names) if isinstance(names, Mapping) else int(self.values.get("num_labels") or 2)
-
-    def finish(self, known: Mapping[str, Any]) -> None:
-        """Raises CheckpointError for fields that nothing took, with the closest field that is known."""
-        left = sorted(set(self.values) - self.taken)
-        if left:
-            lines = [f"{n!r}: {self.values[n]!r}{did_you_mean(n, known)}" for n in left[:8]]
-            raise CheckpointError(f"{self.where}: fields that this family does not know:\n  " + "\n  ".join(lines))
-
-
-@dataclass(frozen=True)
-class At:
-    """A field that is written at these paths of our spec. default: what the family assumes where the field is missing;
-    values: their value -> ours, where they differ."""
-
-    paths: str
-    default: Any = _REQUIRED
-    values: Mapping[Any, Any] | None = None
-
-    def read(self, name: str, config: Config) -> dict[str, Any]:
-        value = config.take(name, self.default)
-        if self.values is not None:
-            if not isinstance(value, str | int | float | bool | None) or value not in self.values:
-                known = ", ".join(map(repr, self.values))
-                raise CheckpointError(f"{config.where}: {name}: {value!r} is not one of {known}")
-            value = self.values[value]
-        return dict.fromkeys(self.paths.split(), value)
-
-    def write(self, spec: Spec) -> Any:
-        value = get(spec, self.paths.split()[0])
-        if self.values is None:
-            return value
-        found = [theirs for theirs, ours in self.values.items() if ours == value]
-        return found[0] if found else value  # what cannot be written is found out when the config is read back
-
-
-@dataclass(frozen=True)
-class Only:
-    """A field that must have one of these values, the first where it is missing: others mean a model that the recipe
-    has not."""
-
-    values: tuple[Any, ...]
-
-    def __init__(self, *values: Any):
-        object.__setattr__(self, "values", values)
-
-    def read(self, name: str, config: Config) -> dict[str, Any]:
-        value = config.take(name, self.values[0])
-        if value not in self.values:
-            raise CheckpointError(f"{config.where}: {name}: {value!r} is not supported, {self.values[0]!r} is")
-        return {}
-
-    def write(self, spec: Spec) -> Any:
-        return self.values[0]
-
-
-@dataclass(frozen=True)
-class Unused:
-    """A field that is read and has no effect on what the model computes, not written unless a `value` is given."""
-
-    value: Any = _REQUIRED
-
-    def read(self, name: str, config: Config) -> dict[str, Any]:
-        config.take(name, None)
-        return {}
-
-    def write(self, spec: Spec) -> Any:
-        return self.value
-
-
-Fields = Mapping[str, At | Only | Unused]
 Head = Callable[[Config], Readout | None]
+_OTHER = 100  # distance of an encoder from a decoder
+_SIZES = ("d_ff", "n_kv_heads", "head_dim")  # None = worked out from the others
+
+
+class NotOurs(CheckpointError):
+    """A family has no such model. `lines` say what differs from its closest, or why there is none at all; `distance`
+    compares families: parts of another kind are further away than other numbers."""
+
+    def __init__(self, family: str, head: str, lines: list[str], distance: int):
+        self.family, self.head, self.lines, self.distance = family, head, lines, distance
+        shown = lines[:8] + ([f"and {len(lines) - 8} more"] if len(lines) > 8 else [])
+        super().__init__(f"this model is not a {family} ({head}):\n  " + "\n  ".join(shown))
 
 
 @dataclass(frozen=True)
@@ -149,48 +54,114 @@ class Family:
     quirks: tuple[str, ...] = field(default=())
 
     def read(self, config: Config, head: str) -> Architecture:
-        """The spec of a config. Raises CheckpointError for fields and values that are not known."""
+        """The spec of a config. Raises CheckpointError for fields and values that are not known or cannot be, with a
+        prediction of the memory where a size is absurd."""
         if head not in self.heads:
             raise CheckpointError(
                 f"{config.where}: {self.model_type} has no head {head!r}{did_you_mean(head, self.heads)}"
             )
         changes: dict[str, Any] = {}
-        for name, rule in self.fields.items():
-            changes |= rule.read(name, config)
-        readout = self.heads[head](config)
-        spec = self.base().override(changes | {self.readout: readout})
-        spec = spec if self.adjust is None else self.adjust(spec, config)
+        try:
+            for name, rule in self.fields.items():
+                changes |= rule.read(name, config)
+            spec = self.base().override(changes | {self.readout: self.heads[head](config)})
+            spec = spec if self.adjust is None else self.adjust(spec, config)
+        except (CheckpointError, MemoryError):
+            raise
+        except JoripError as e:
+            raise CheckpointError(f"{config.where}: {self.blame(config) or e}{predicted(changes)}") from None
+        except Exception as e:  # what a recipe meets in values that nobody should have written
+            raise CheckpointError(
+                f"{config.where}: no {self.model_type} can be made of this config ({type(e).__name__}: {short(str(e))})"
+            ) from None
         config.finish(self.fields)
         return spec
 
-    def write(self, spec: Architecture, n_labels: int = 2) -> tuple[dict[str, Any], str]:
-        """Their config and head for our spec. Raises CheckpointError when they have no such model, saying what
-        differs."""
-        fields = {name: rule.write(spec) for name, rule in self.fields.items()}
-        fields = {name: value for name, value in fields.items() if value is not _REQUIRED}
-        fields |= self.describe(spec) if self.describe is not None else {}
-        fields["id2label"] = {str(i): f"LABEL_{i}" for i in range(n_labels)}
-        closest = ""
-        for head in self.heads:
+    def blame(self, config: Config) -> str:
+        """The first field whose value our spec refuses by itself, with the reason."""
+        base = self.base()
+        for name, rule in self.fields.items():
+            changes = rule.read(name, config)
             try:
-                again = self.read(Config(fields, self.model_type), head)
-            except CheckpointError as e:
-                closest = closest or str(e)
-                continue
-            again = again.override({"init": spec.init})  # says how to begin, which a checkpoint need not
-            if again == spec:
+                base.override(changes)
+            except JoripError as e:
+                value = config.values.get(name, "missing")
+                return f"{name}: {short(value)}: " + str(e).partition(", found ")[0].splitlines()[0]
+        return ""
+
+    def write(self, spec: Architecture, n_labels: int | None = None) -> tuple[dict[str, Any], str]:
+        """Their config and head for our spec. n_labels: of a classifier, None = the readout's own. Raises NotOurs when
+        they have no such model, saying what differs."""
+        other = _OTHER if type(self.base()) is not type(spec) else 0
+        try:
+            fields = {name: rule.write(spec) for name, rule in self.fields.items()}
+            fields = {name: value for name, value in fields.items() if value is not REQUIRED}
+            fields |= self.describe(spec) if self.describe is not None else {}
+        except JoripError as e:
+            raise NotOurs(self.model_type, next(iter(self.heads)), str(e).splitlines(), other + 2) from None
+        except Exception:  # a table is made for its own specs; others may lack whatever it looks at
+            why = f"{self.model_type} is another kind of model"
+            raise NotOurs(self.model_type, next(iter(self.heads)), [why], 2 * _OTHER) from None
+        if n := getattr(get(spec, self.readout), "n_classes", n_labels):
+            fields["id2label"] = {str(i): f"LABEL_{i}" for i in range(n)}
+        reasons = []
+        for head in self.heads:
+            lines, distance = self.differs(spec, fields, head)
+            if not lines:
                 return fields | {"model_type": self.model_type, "architectures": [head]}, head
-            found = diff(again, spec)
-            closest = found if not closest or len(found) < len(closest) else closest
-        raise CheckpointError(f"this model is not a {self.model_type}:\n  " + "\n  ".join(closest.splitlines()[:8]))
+            reasons.append(NotOurs(self.model_type, head, lines, other + distance))
+        raise min(reasons, key=lambda e: e.distance)
+
+    def differs(self, spec: Architecture, fields: Mapping[str, Any], head: str) -> tuple[list[str], int]:
+        """What keeps these fields from meaning this spec, and how far away it is: nothing when they do mean it. How
+        weights begin is not compared: a checkpoint need not say it."""
+        try:
+            theirs = self.read(Config(fields, self.model_type), head)
+        except CheckpointError as e:
+            return str(e).removeprefix(f"{self.model_type}: ").splitlines(), 5
+        theirs, ours = theirs.override({"**.init": spec.init}), spec.override({"**.init": spec.init})
+        lines, distance = differences(theirs, ours)
+        return ([], 0) if lines and same_sizes(theirs, ours) else (lines, distance)
 
 
-def get(spec: Spec, path: str) -> Any:
-    """The value at a path; layers that are not all alike answer for the first. None where there is no such path."""
-    value: Any = spec
-    for name in path.split("."):
-        value = value.blocks[0] if hasattr(value, "blocks") else value
-        if not hasattr(value, name):
-            return None
-        value = getattr(value, name)
-    return value
+def differences(theirs: Architecture, ours: Architecture) -> tuple[list[str], int]:
+    """One line per path whose value differs, without the fields of parts that are of different kinds; and how much:
+    1 for a value, 3 for a part."""
+    if theirs == ours:
+        return [], 0
+    unrolled = any(".blocks." in f".{path}" for spec in (theirs, ours) for path in flatten(spec))
+    a, b = ({"": s.kind} | flatten(s, unrolled=unrolled) for s in (theirs, ours))
+    lines, above, distance = [], [], 0
+    for path in dict.fromkeys([*a, *b]):
+        x, y = a.get(path), b.get(path)
+        if x != y and not any(path.startswith(p) for p in above):
+            above.append(f"{path}." if path else "")
+            lines.append(f"{path or 'architecture'}: {x} there, {y} here")
+            distance += 3 if any(other.startswith(above[-1]) for other in (*a, *b)) else 1
+    return lines, distance
+
+
+def same_sizes(theirs: Architecture, ours: Architecture) -> bool:
+    """Whether they differ only in sizes that one of them leaves to its parts (d_ff None, say), and these are the same:
+    every weight has the same shape."""
+    a, b = flatten(theirs, unrolled=True), flatten(ours, unrolled=True)
+    if a.keys() != b.keys():
+        return False
+    for path in a:
+        if a[path] != b[path] and not (path.rpartition(".")[2] in _SIZES and None in (a[path], b[path])):
+            return False
+    shapes = [{n: p.shape for n, p in s.build(device="meta").named_parameters()} for s in (theirs, ours)]
+    return shapes[0] == shapes[1]
+
+
+def predicted(changes: Mapping[str, Any]) -> str:
+    """What a model of these sizes takes at the least, when all are numbers: its embedding, and four square matrices
+    in every layer."""
+    sizes = {}
+    for name in ("vocab_size", "d_model", "n_layers"):
+        found = [v for path, v in changes.items() if path.rpartition(".")[2] == name and type(v) is int and v > 0]
+        sizes[name] = max(found, default=0)
+    n = min(sizes["vocab_size"] * sizes["d_model"] + 4 * sizes["n_layers"] * sizes["d_model"] ** 2, 10**99)
+    if not all(sizes.values()) or n < 2**30:
+        return ""
+    return f"; a model of these sizes has at least {n:.2g} parameters, {4 * n / 2**30:.2g} GiB in float32"

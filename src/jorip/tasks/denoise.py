@@ -23,7 +23,8 @@ from jorip.tasks.pretrain import Pretrain, evaluating
 
 
 class Denoise(Pretrain):
-    """The source ends with <eos>; the target starts with <bos>."""
+    """Source and target stand between the tokenizer's special tokens (ours: <eos> at the end); what the decoder reads
+    starts with the checkpoint's start token, or <bos>."""
 
     name = "denoise"
     recipe = "transformer-small"
@@ -43,7 +44,8 @@ class Denoise(Pretrain):
 
     @property
     def extra(self) -> int:
-        return max(self.tokenizer.source.extra, 2)
+        """Of the longer side, the target."""
+        return self.tokenizer.source.extra + 1
 
     @property
     def limit(self) -> int | None:
@@ -51,14 +53,14 @@ class Denoise(Pretrain):
         return min((n for n in (self.config.data.max_len, *sides) if n is not None), default=None)
 
     @property
-    def begin_id(self) -> int:
-        """What a target starts with."""
-        t = self.tokenizer
-        return t.bos if t.bos is not None else t.pad or 0
+    def start(self) -> int:
+        """What the decoder reads first."""
+        known: Any = self.model.origin.ids if self.model.origin is not None else {}
+        return known.get("decoder_start", self.tokenizer.bos)
 
     def size(self, length: int) -> int:
         """Source and target, before the noise."""
-        return 2 * length + self.extra
+        return 2 * length + 2 * self.tokenizer.source.extra
 
     def pair(self, text: Any, key: tuple[int, ...]) -> Pair:
         return self.noise(text, key, self.vocabulary)
@@ -67,7 +69,7 @@ class Denoise(Pretrain):
         t, made = self.tokenizer, self.pair(text, key)
         return {
             "source": t.source.fill(made.source.tolist())[0],
-            "target": [self.begin_id, *made.target.tolist(), t.eos],
+            "target": [self.start, *t.source.fill(made.target.tolist())[0]],
         }
 
     def count(self, batch: Batch) -> int:
@@ -103,7 +105,7 @@ class Denoise(Pretrain):
         width = max(1, 128 // options["beams"])
         for part in plan_batches([len(i) for i in ids], 8192, seed=0, epoch=0, shuffle=False, max_examples=width):
             batch = Packed.cat([ids[i] for i in part])
-            new = generate(model, batch, bos=self.begin_id, eos=t.eos, **options)
+            new = generate(model, batch, bos=self.start, eos=t.eos, **options)
             for i, row in zip(part, new.tolist()):
                 made[i] = [k for k in (row[: row.index(t.eos)] if t.eos in row else row) if k >= 0]
         return made

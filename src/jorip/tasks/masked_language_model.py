@@ -110,7 +110,7 @@ class MaskedLanguageModel(Pretrain):
             {
                 "text": row["text"],
                 "prediction": t.decode(ids),
-                "fills": [[{"token": t.decode([k]), "probability": p} for k, p in best] for best in fills],
+                "fills": [[{"token": t.pieces([k])[0], "probability": p} for k, p in best] for best in fills],
             }
             for row, (ids, fills) in zip(rows, self.fill(self.model, inputs))
         ]

@@ -69,6 +69,7 @@ class Pretrain(Task):
         return room
 
     def encode(self, rows: list[dict[str, Any]], where: str) -> Examples:
+        _ = self.vocabulary  # what does not fit is refused before anything is trained
         room, texts, owners = self.room, [], []
         for row, ids in zip(rows, self.tokenizer.encode_batch([r["text"] for r in rows])):
             parts = [ids[i : i + room] for i in range(0, len(ids), room)]

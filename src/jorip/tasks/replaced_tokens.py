@@ -3,11 +3,12 @@
     loss = 50 x mean over tokens of the discriminator's  +  mean over hidden tokens of the generator's
 
 The trainer divides by the tokens of a global batch, however it is cut. The generator's mean is over the hidden ones, so
-its sum is divided by their share, too, which is the same in every batch up to rounding.
+its sum is divided by their share in the training data, too, which every batch has up to rounding.
 """
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ from jorip.parts.readout.masked_language_model import MaskedLanguageModel as Rea
 from jorip.recipes.generator_discriminator import pair
 from jorip.tasks.blanks import spell
 from jorip.tasks.examples import Batch
-from jorip.tasks.pretrain import Pretrain, evaluating
+from jorip.tasks.pretrain import NoisyExamples, Pretrain, evaluating
 
 NAMES = ("original", "replaced")
 
@@ -66,10 +67,16 @@ class ReplacedTokens(Pretrain):
         """All tokens."""
         return len(batch["inputs"].values)
 
+    @cached_property
+    def share(self) -> float:
+        """Of hidden tokens among all in the training data."""
+        assert isinstance(self.train, NoisyExamples)
+        return sum(map(self.noise.masking.count, self.train.texts.sizes.tolist())) / int(self.sizes.sum())
+
     def loss(self, model: nn.Module, batch: Batch, key, label_smoothing: float):
         out = model(batch["inputs"], targets=batch["targets"].values, key=key, label_smoothing=label_smoothing)
         n = self.count(batch)
-        own = out.readouts["generator"] / (self.noise.rate * n)
+        own = out.readouts["generator"] / (self.share * n)
         return self.noise.weight * out.loss[0], n, out.aux_losses | {"generator_loss": own}
 
     @torch.no_grad()

@@ -48,7 +48,7 @@ class SpanCorruption(Denoise):
         return as_vocabulary(t, size, sentinels=marks)
 
     def size(self, length: int) -> int:
-        return self.noise.size(length) + self.extra
+        return self.noise.size(length) + 2 * self.tokenizer.source.extra
 
     def pair(self, text: Any, key: tuple[int, ...]) -> Pair:
         return self.noise(text, key, self.vocabulary)

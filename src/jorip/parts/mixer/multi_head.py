@@ -20,6 +20,7 @@ from jorip.core.site import Site
 from jorip.core.state import KeyValue, Source
 from jorip.parts.attention.base import Mechanism, MechanismModule
 from jorip.parts.attention.full import Full
+from jorip.parts.attention.sparse.rolling import Rolling
 from jorip.parts.mixer.base import Carry, Mixer, MixerModule
 from jorip.parts.norm.base import Norm
 from jorip.parts.norm.rms_norm import RmsNorm
@@ -50,14 +51,16 @@ class MultiHead(Mixer):
         return MultiHeadMixer(self.mechanism.build(site), site, self.bias, out_bias, norms)
 
     def cost(self, site: Site, shape: Shape) -> Cost:
-        side = {False: shape.rows, True: shape.batch * (shape.memory if site.cross else shape.length)}
+        length = shape.memory if site.cross else shape.length
+        side = {False: shape.rows, True: shape.batch * length}
+        holds = shape.batch * getattr(self.mechanism, "keeps", int)(length)
         linear = kept = 0
         with torch.device("meta"):
             streams = self.mechanism.build(site).streams(site)
         for s in streams.values():
             width = (site.d_memory if s.memory and site.cross else site.d_model) or site.d_model
             linear += side[s.memory] * width * s.heads * s.dim
-            kept += s.heads * s.dim * side[True] * (s.memory and (site.causal or site.cross))
+            kept += s.heads * s.dim * holds * (s.memory and (site.causal or site.cross))
         linear += shape.rows * site.n_heads * site.head_dim * site.d_model
         outs = shape.rows * site.d_model + sum(side[s.memory] * s.heads * s.dim for s in streams.values())
         return self.mechanism.cost(site, shape) + Cost(linear=linear, activations=outs, state=kept)
@@ -153,6 +156,9 @@ class MultiHeadMixer(MixerModule):
         if not self.causal:
             return None
         shapes = {n: (s.heads, s.dim) for n, s in self.streams.items() if s.memory}
+        window = getattr(self.mechanism, "keeps", None)  # rows that the mechanism can ever look back to
+        if window is not None:
+            return Rolling.empty(batch, capacity, window, shapes, dtype, device)
         return KeyValue.empty(batch, capacity, shapes, dtype, device)
 
 

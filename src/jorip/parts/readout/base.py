@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
 from torch import Tensor, nn
 
 from jorip.core.context import Context
 from jorip.core.cost import Cost, Shape
-from jorip.core.layout import Rows
+from jorip.core.layout import Layout, Rows
 from jorip.core.site import Site
 from jorip.core.spec import Spec
 from jorip.ops.cross_entropy import cross_entropy
@@ -28,10 +31,27 @@ class Readout(Spec, family=True, package="jorip.parts.readout"):
         return (cls(),)
 
 
+class Reading(NamedTuple):
+    """What a readout says: logits (rows, classes) or (batch, classes); pooled (batch, width); more: further logits by
+    name, (batch, classes) each."""
+
+    logits: Tensor | None = None
+    pooled: Tensor | None = None
+    more: Mapping[str, Tensor] = {}
+
+
 class ReadoutModule(nn.Module):
     """`edge`: the logits have one row per token, so they take the caller's form."""
 
     edge = True
+
+    def read(self, h: Rows, ctx: Context | None = None) -> Reading:
+        """All that it says; what has more to say than logits extends this."""
+        return Reading(self.logits(h, ctx))
+
+    def placed(self, targets: Any, at: Layout) -> Any:
+        """Targets as `loss` takes them, from the caller's form: those of single tokens become rows."""
+        return at.take(targets) if self.edge and targets.shape != at.order.shape else targets
 
     def logits(self, h: Rows, ctx: Context | None = None) -> Tensor:
         """(rows, classes), or (batch, classes) for readouts of whole sequences; ctx: keys the dropout in training."""

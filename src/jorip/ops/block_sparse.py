@@ -1,0 +1,49 @@
+"""Attention from blocks of queries to chosen blocks of keys, O(length) time and memory: the chosen blocks are gathered,
+each query block is then a small dense attention (Zaheer et al. 2020, 2007.14062, appendix D).
+
+Tensors are (batch, heads, length, dim), length a multiple of the block; k and v may have fewer heads than q.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def attend_blocks(
+    q: Tensor, k: Tensor, v: Tensor, real: Tensor, keys: Tensor, whole: Tensor, block: int, scale: float
+) -> Tensor:
+    """(batch, heads, length, dim). real (batch, length) bool: which keys exist; keys (batch, heads, blocks, slots)
+    int64: the key blocks of each query block, counted as often as they are there, -1 = none; whole (batch, blocks)
+    bool: query blocks that read every key, whose slots are -1. What reads nothing gets zeros."""
+    if (group := q.shape[1] // k.shape[1]) > 1:
+        k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
+    batch, heads, length, dim = q.shape
+    count = length // block
+    chosen = keys.clamp(min=0)
+    place = torch.arange(batch * heads, device=q.device).view(batch, heads, 1, 1) * count + chosen
+
+    def gather(t: Tensor) -> Tensor:
+        rows = t.reshape(batch * heads * count, block * t.shape[-1]).index_select(0, place.flatten())
+        return rows.view(batch * heads, count, keys.shape[-1] * block, t.shape[-1])
+
+    sample = torch.arange(batch, device=q.device).view(batch, 1, 1, 1) * count
+    seen = real.reshape(batch * count, block)[sample + chosen] & (keys >= 0)[..., None]
+    seen = seen.view(batch * heads, count, 1, keys.shape[-1] * block)
+    blocks = q.reshape(batch * heads, count, block, dim)
+    y = visible(blocks, gather(k), gather(v), seen, scale).view(batch, heads, count, block, v.shape[-1])
+    if not bool(whole.any()):
+        return y.flatten(2, 3)
+    most = int(whole.sum(1).max())
+    at = whole.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :most]  # those blocks first
+    there = whole.gather(1, at)[:, None, :, None, None]
+    at = at[:, None, :, None, None]
+    whole_q = q.unflatten(2, (count, block)).gather(2, at.expand(-1, heads, -1, block, dim)).flatten(2, 3)
+    z = visible(whole_q, k, v, real[:, None, None, :], scale).unflatten(2, (most, block))
+    return y.scatter_add(2, at.expand_as(z), z.masked_fill(~there, 0)).flatten(2, 3)
+
+
+def visible(q: Tensor, k: Tensor, v: Tensor, seen: Tensor, scale: float) -> Tensor:
+    """Attention to the keys that `seen` (..., 1, keys) shows; zeros, and zero gradient, where it shows none."""
+    blind = ~seen.any(-1, keepdim=True)
+    y = F.scaled_dot_product_attention(q, k, v, attn_mask=seen | blind, scale=scale)
+    return y.masked_fill(blind, 0)
