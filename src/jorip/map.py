@@ -283,7 +283,7 @@ BEYOND = [  # the vanilla Transformer itself (survey 2), what it is compared wit
                 "discriminator": {"readout": "tagger"},
             }
         },
-    ),  # fmt: skip
+    ),
     Row(
         None,
         "Alternating layers",

@@ -10,6 +10,7 @@ from jorip.cli.listing import _parts
 from jorip.data.source import Source
 from jorip.recipes import recipes
 from jorip.tasks.config import RunConfig, run_config, shipped
+from tests.cli.test_main import COMMANDS
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "README.ko.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
@@ -72,7 +73,7 @@ def test_examples_of_sources_are_valid():
 def test_commands_exist(page, jorip):
     text = page.read_text(encoding="utf-8")
     for command, first in re.findall(r"(?<![\w.])jorip ([a-z]+) ([^\s`]*)", text):
-        if command in ("check", "train", "eval", "predict", "generate", "show", "list", "cost", "report"):
+        if command in COMMANDS:
             if command in ("show", "cost") or (command == "train" and first.isalpha() and first.islower()):
                 assert first in {*recipes(), *shipped(), "SPEC", "NAME", "CONFIG", "FILE"}, f"{page.name}: {first}"
             assert jorip(command, "--help").code == 0

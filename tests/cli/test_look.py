@@ -63,7 +63,7 @@ def test_show_a_recipe_a_run_and_files(jorip, place, runs, tmp_path):
     shown = jorip("show", "transformer-tiny")
     assert shown.code == 0 and "cross: multi_head" in shown.out and "position: sinusoidal  [P1.1]" in shown.out
     trained = jorip("show", runs / "tag", "--json").json
-    assert trained["spec"]["encoder"]["readout"] == {"tagger": {"n_classes": 2}}
+    assert trained["spec"]["encoder"]["readout"] == {"tagger": {"n_classes": 2, "dropout": 0.0}}
     assert trained["total_parameters"] == sum(trained["parameters"].values())
     config = jorip("show", place / "tag.yaml", "n_layers=2", "--json").json
     assert "an untrained run" in jorip("show", place / "tag.yaml").err

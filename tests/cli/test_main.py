@@ -11,7 +11,7 @@ from jorip.cli import main as module
 from jorip.cli.main import main
 from jorip.core.errors import CheckpointError, Interrupted, NonFiniteError, ResourceError
 
-COMMANDS = ("check", "train", "eval", "predict", "generate", "show", "list", "cost", "report")
+COMMANDS = ("check", "train", "eval", "predict", "generate", "show", "list", "cost", "report", "diff", "convert")
 
 
 def process(*arguments: str, code: str = "from jorip.cli.main import run; run()", **env: str):

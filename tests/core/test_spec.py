@@ -63,7 +63,7 @@ def test_families_take_instances_names_and_mappings():
         (lambda: encoder(norm=3), "a norm is written as a name or {name: {fields}}, found 3"),
         (lambda: Norm.parse({"layer_norm": 3}), "layer_norm: fields are written as a mapping, found 3"),
         (lambda: Norm.parse({"a": {}, "b": {}}), "a norm is written as a name"),
-        (lambda: FeedForward.parse("xyzzy"), "there is no feedforward called 'xyzzy'; known are dense, gated"),
+        (lambda: FeedForward.parse("xyzzy"), "there is no feedforward called 'xyzzy'; known are dense, experts, gated"),
         (lambda: jorip.PreNorm(mixer={"lstm": {"d_hid": 3}}), "lstm has no field 'd_hid'; did you mean 'd_hidden'?"),
         (lambda: jorip.PreNorm(dropout=1.0), "pre_norm.dropout: input should be less than 1, found 1.0"),
         (

@@ -96,6 +96,21 @@ def test_settings_that_are_lacking_are_named(decoder, theirs):
         generate(told(decoder, theirs), PROMPT)
 
 
+@pytest.mark.parametrize(
+    ("theirs", "says"),
+    [
+        ({"bad_words_ids": 5}, "settings are damaged .*: see model.origin.generation"),
+        ({"top_p": "much", "do_sample": True}, "settings are damaged"),
+        ({"length_penalty": "long", "num_beams": 2}, "length_penalty must be a number, found 'long'"),
+        ({"num_beams": 2.5}, "beams must be a whole number of at least 1, found 2.5"),
+    ],
+    ids=str,
+)
+def test_damaged_settings_are_refused(decoder, theirs, says):
+    with pytest.raises(ConfigError, match=says):
+        generate(told(decoder, theirs), PROMPT)
+
+
 def test_what_only_sampling_reads_is_no_matter_otherwise(decoder):
     told(decoder, {"typical_p": 0.9})
     assert generate(decoder, PROMPT, max_new_tokens=2).shape == (2, 2)

@@ -6,7 +6,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import jorip
 from jorip.core.errors import DataError
+from jorip.core.mask import Prefix
 from jorip.objectives import (
     IGNORE,
     CausalLanguageModel,
@@ -34,6 +36,29 @@ def test_prefix(ids, key):
         assert 1 <= prefix < len(ids)
         assert (targets[: prefix - 1] == IGNORE).all()  # the last token of the prefix says the first one after it
         assert inputs[:prefix].tolist() + targets[prefix - 1 :].tolist() == ids
+
+
+def test_a_decoder_reads_a_prefix_in_both_directions():
+    """What is later in the prefix changes its rows; what is after it changes nothing before; and nothing leaks from the
+    token that a row should say."""
+    model = jorip.Decoder(vocab_size=20, d_model=8, n_layers=2, n_heads=2).build(seed=0, dtype=torch.float64).eval()
+    texts = [torch.arange(1, 10), torch.arange(3, 9)]
+    made = [PrefixLanguageModel()(t, k) for t, k in zip(texts, (0, 4))]
+    prefix = torch.tensor([m.prefix for m in made])
+    model.mask_rule = Prefix(prefix)
+
+    def logits(change=None):
+        inputs = [torch.from_numpy(m.inputs.copy()) for m in made]
+        if change is not None:
+            inputs[0][change] = 0
+        return model(jorip.Packed.cat(inputs)).logits.detach()
+
+    plain, p, n = logits(), int(prefix[0]), len(made[0].inputs)
+    assert 1 < p < n
+    for place in range(n):
+        changed = (logits(place) != plain).any(1)
+        seen_by = [q for q in range(n) if place <= q or place < p]
+        assert changed[:n].nonzero()[:, 0].tolist() == seen_by and not changed[n:].any()
 
 
 def test_prefixes_end_anywhere():

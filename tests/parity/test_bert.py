@@ -9,7 +9,7 @@ import transformers as hf
 from safetensors.torch import load_file, save_file
 
 import jorip
-from tests.parity.compare import refuses, save, shake
+from tests.parity.compare import batch, exact, refuses, same, save, shake
 from tests.parity.encoders import check_encoder
 
 SIZES = {
@@ -134,3 +134,14 @@ def test_recipes_have_the_published_sizes():
         ("xlm-roberta-base", 278.3),
     ):  # fmt: skip
         assert round(jorip.recipe(name).cost(Shape(1, 1)).total_parameters / 1e6, 1) == millions
+
+
+def test_without_a_pooler(tmp_path):
+    """transformers' add_pooling_layer=False leaves no trace but the missing weights."""
+    theirs = shake(hf.BertModel(hf.BertConfig(**SIZES), add_pooling_layer=False)).double().eval()
+    ours = jorip.load(save(theirs, tmp_path / "theirs"))
+    tokens, mask = batch(SIZES["vocab_size"], "right")
+    with exact(), torch.no_grad():
+        want = theirs(input_ids=tokens, attention_mask=mask.long()).last_hidden_state
+    assert ours.spec.readout is None
+    same(ours(tokens, mask=mask).hidden, want, mask, 1e-10)

@@ -125,6 +125,12 @@ def test_files_of_the_hub(tied, tmp_path):
     assert again.config.scale_decoder_outputs == tied
 
 
+def test_an_untied_model_that_transformers_5_wrote_as_tied(tmp_path):
+    """It says tie_word_embeddings for v1.1, and goes by the file."""
+    folder = rewritten(old(tmp_path, tied=False), {"tie_word_embeddings": True, "scale_decoder_outputs": False})
+    assert jorip.load(folder).spec.decoder.readout == jorip.LanguageModel(tied=False)
+
+
 @pytest.mark.parametrize(
     "name, millions",
     [("t5-small", 60.507), ("t5-base", 222.904), ("t5-large", 737.668), ("t5-3b", 2851.598), ("t5-11b", 11307.321),

@@ -32,18 +32,17 @@ def crossovers(d_model: int) -> dict[str, int]:
 
 def compare(spec, tree) -> dict[str, dict[str, Any]]:
     """For each stack of the spec: the formulas, and what its first layer counts per sequence, biases left out."""
+    from jorip.architectures.base import Stacked
+
     model = spec.build(device="meta")
     weights = {name: p.numel() for name, p in model.named_parameters() if p.dim() > 1}
     shape = tree.shape
-    stacks = (
-        {"encoder": (spec.encoder, shape.memory or shape.length), "decoder": (spec.decoder, shape.length)}
-        if hasattr(spec, "encoder")
-        else {"": (spec, shape.length)}
-    )
+    sides = {n: side for n in type(spec).model_fields if isinstance(side := getattr(spec, n), Stacked)}
     found = {}
-    for name, (stack, length) in stacks.items():
+    for name, stack in (sides or {"": spec}).items():
         if not stack.n_layers:
             continue
+        length = shape.memory or shape.length if name == "encoder" else shape.length
         prefix = f"{name}.layers.0" if name else "layers.0"
         rows = formulas(stack.d_model, length)
         for part, sublayer in (("self_attention", "mixer"), ("feed_forward", "feed_forward")):

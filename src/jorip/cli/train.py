@@ -55,8 +55,11 @@ def command(
 def next_steps(folder: Path | str, task: str, has_test: bool) -> str:
     """What to type now."""
     command, folder = "generate" if task == "language_model" else "predict", shlex.quote(str(folder))
+    text = "your <mask> here" if task in ("masked_language_model", "span_corruption") else "your text here"
+    if task == "question_answering":
+        text = '{\\"context\\": \\"a text\\", \\"question\\": \\"a question\\"}'
     lines = [
-        ("use it", f'jorip {command} {folder} "your text here"'),
+        ("use it", f'jorip {command} {folder} "{text}"'),
         ("score it", f"jorip eval {folder}" if has_test else f"jorip eval {folder} --split val"),
         ("see it", f"jorip report {folder}"),
     ]

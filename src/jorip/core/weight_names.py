@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 
 from jorip.core.errors import CheckpointError
@@ -48,15 +48,26 @@ def unmatched(key: str, hits: list[str], known: list[str]) -> str:
     return f"{key!r} is matched by no rule" + (f"; closest is {close[0]!r}" if close else "")
 
 
-def check_names(found: Mapping[str, Sequence[int]], expected: Mapping[str, Sequence[int]]) -> None:
+def check_names(
+    found: Mapping[str, Sequence[int]],
+    expected: Mapping[str, Sequence[int]],
+    called: Callable[[str], str] = lambda name: "",
+) -> None:
     """Raises CheckpointError unless both have the same names and shapes: what is missing, what is too much, with the
-    closest names of the other side."""
+    closest names of the other side. called: the name that a checkpoint has for one, where it is another."""
+
+    def there(n: str) -> str:
+        other = called(n)
+        return f" ({other!r} there)" if other not in ("", n) else ""
+
     missing, extra = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
-    lines = [f"no weight for {n!r}{closest(n, extra)}" for n in missing[:_SHOWN]]
-    lines += [f"no parameter for {n!r}{closest(n, missing)}" for n in extra[:_SHOWN]]
+    lines = [f"no weight for {n!r}{there(n)}{closest(n, extra)}" for n in missing[:_SHOWN]]
+    lines += [f"no parameter for {n!r}{there(n)}{closest(n, missing)}" for n in extra[:_SHOWN]]
     both = sorted(set(found) & set(expected))
     wrong = [n for n in both if tuple(found[n]) != tuple(expected[n])]
-    lines += [f"{n!r} has shape {tuple(found[n])}, the model has {tuple(expected[n])}" for n in wrong[:_SHOWN]]
+    lines += [
+        f"{n!r} has shape {tuple(found[n])}, the model has {tuple(expected[n])}{there(n)}" for n in wrong[:_SHOWN]
+    ]
     if lines:
         more = len(missing) + len(extra) + len(wrong) - len(lines)
         lines += [f"and {more} more"] if more else []

@@ -129,8 +129,20 @@ class Rules:
                         raise CheckpointError(f"{ours!r} gets two weights, one of them from {template.text!r}")
                     found[ours] = part
                 account.add(template.text, rule.done, rule.ours, [k for k in read if k not in alone])
-        check_names({n: t.shape for n, t in found.items()}, {n: t.shape for n, t in expected.items()})
+        check_names({n: t.shape for n, t in found.items()}, {n: t.shape for n, t in expected.items()}, self.named)
         return found
+
+    def named(self, ours: str) -> str:
+        """What one of ours is called by them, for messages."""
+        for template, i, _ in self.ours:
+            if (hit := template.match(ours)) is not None:
+                names, leaf = hit
+                theirs, rule = self.rules[i]
+                return self.written(theirs, names | ({rule.over: "*"} if rule.over else {}), leaf)
+        return ""
+
+    def written(self, theirs: Template, names: Mapping[str, str], leaf: str, prefixed: bool = True) -> str:
+        return (self.prefix if prefixed and theirs.text not in self.bare else "") + theirs.fill(names, leaf)
 
     def run(self, rule: Rename, template: Template, names, leaf: str, keys, sources: list[Tensor], own: bool):
         """One group's tensors, as ours."""
@@ -171,8 +183,7 @@ class Rules:
                 raise CheckpointError(f"parts of {template.fill(names, group.leaf)!r} {e}") from None
             for i, part in enumerate(parts):
                 every = names | {rule.over: str(i)} if rule.over else names
-                prefix = self.prefix if prefixed and template.text not in self.bare else ""
-                found[prefix + template.fill(every, group.leaf)] = part.contiguous()
+                found[self.written(template, every, group.leaf, prefixed)] = part.contiguous()
         return found
 
     def stripped(self, keys: Iterable[str]) -> dict[str, str]:

@@ -99,7 +99,7 @@ def _checked(values: dict, wanted: Wanted) -> tuple[dict | None, str]:
     """The values with lists made lists, or None and why."""
     lengths = {}
     for role, value in list(values.items()):
-        if role in wanted.optional and not (value if isinstance(value, list) else value.strip()):
+        if role in wanted.optional and not (value if isinstance(value, list) else str(value).strip()):
             del values[role]
         elif role in wanted.lists:
             one = [value] if role in wanted.whole else str(value).split()
@@ -109,7 +109,7 @@ def _checked(values: dict, wanted: Wanted) -> tuple[dict | None, str]:
                 return None, f"empty {role}" if not value else f"an empty word in {role}"
         elif isinstance(value, list):
             return None, f"{role} is a list; it must be one text"
-        elif not value.strip():
+        elif not str(value).strip():
             return None, f"empty {role}"
     if len(set(lengths.values())) > 1:
         return None, "unequal lengths: " + ", ".join(f"{n} {role}" for role, n in lengths.items())

@@ -18,6 +18,7 @@ from jorip.architectures.base import Architecture, Model
 from jorip.architectures.fill import available_memory
 from jorip.architectures.locate import SPEC
 from jorip.core.errors import CheckpointError, ResourceError
+from jorip.core.spec import flatten
 from jorip.core.weights import Account, NotTied, Rules, Tied
 from jorip.exchange import report
 from jorip.exchange.families import family
@@ -26,7 +27,7 @@ from jorip.exchange.install import CONFIG, UNFINISHED
 from jorip.exchange.origin import Origin, read_origin
 from jorip.exchange.shards import Shards, open_weights, small_json
 from jorip.exchange.vocabulary import check_vocabulary
-from jorip.recipes.family import Config, Family
+from jorip.recipes.family import Config, Family, least
 from jorip.recipes.fields import short
 
 
@@ -104,6 +105,7 @@ def prepare(folder: Path, source: str = "") -> Plan:
     head = head_of(values, kind, folder)
     config = Config(values, str(folder / CONFIG))
     weights = open_weights(folder)
+    config.keys = frozenset(weights)
     try:
         model, account = skeleton(kind.read(config, head), weights, folder), Account()
         check_vocabulary(folder, embeddings(model))
@@ -152,7 +154,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise CheckpointError(f"{path}: damaged: a config is a mapping, found {type(values).__name__}")
     for name in ("auto_map", "custom_pipelines"):
-        if name in values:
+        if values.pop(name, None) is not None:
             raise CheckpointError(
                 f"{path}: {name} names code to run; jorip runs none: remove the field if the model is an ordinary one"
             )
@@ -179,12 +181,16 @@ def skeleton(spec: Architecture, weights: Shards, folder: Path) -> Model:
     try:
         if spec.n_sublayers() > 16 * (1 + len(weights)):  # building even an empty one would take minutes
             raise CheckpointError(
-                f"{path}: this config has {spec.n_sublayers():,} sub-layers, the files hold {len(weights)} tensors"
+                f"{path}: this config has {spec.n_sublayers():,} sub-layers, at least "
+                f"{report.size(4 * least(flatten(spec)))} in float32; the files hold {len(weights)} tensors, "
+                f"{report.size(weights.nbytes)}"
             )
         model = spec.build(device="meta")
     except (CheckpointError, MemoryError):
         raise
-    except Exception as e:  # sizes that fit no tensor, parts that do not fit each other
+    except Exception as e:  # parts that do not fit each other, sizes that fit no tensor
+        if "overflow" in str(e):
+            e = "it asks for a tensor of more than 9 EB"
         raise CheckpointError(f"{path}: no model can be built from this config ({short(str(e), 300)})") from None
     wants = sum(p.numel() for p in model.parameters())
     width = next(iter(weights.dtypes), torch.float32).itemsize

@@ -76,6 +76,7 @@ def describe(model: Model, origin: Origin | None) -> tuple[dict[str, Any], dict[
         except NotOurs as e:
             reasons.append(e)
             continue
+        kind = owner(kind, head)
         config = compose(config, head, model, kind, origin)
         return config, kind.rules(model.spec).save(dict(model.named_parameters()), prefixed(kind, head, config, origin))
     closest = min(reasons, key=lambda e: e.distance)
@@ -85,6 +86,12 @@ def describe(model: Model, origin: Origin | None) -> tuple[dict[str, Any], dict[
         + "\n  ".join(lines)
         + '\nformat="jorip" saves every model'
     )
+
+
+def owner(kind: Family, head: str) -> Family:
+    """The family whose table has the head: itself, or one inside it (the encoder alone of an encoder-decoder)."""
+    inner = [f for f in vars(kind).values() if isinstance(f, Family) and head in f.heads]
+    return kind if head in kind.heads or not inner else inner[0]
 
 
 def compose(config: dict[str, Any], head: str, model: Model, kind: Family, origin: Origin | None) -> dict[str, Any]:

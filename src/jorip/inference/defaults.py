@@ -38,11 +38,18 @@ def defaults(model: Any, used: int, given: Mapping[str, Any]) -> dict[str, Any]:
 
     used: tokens that transformers counts towards max_length and min_length beside the new ones: a decoder's padded
     prompt, an encoder-decoder's first token. Without `generation_config.json`, config.json is read instead, where old
-    versions wrote the settings. Raises ConfigError for a setting that this generation lacks.
+    versions wrote the settings. Raises ConfigError for a setting that this generation lacks, or that is damaged.
     """
     origin = getattr(model, "origin", None)
     if origin is None:
         return {}
+    try:
+        return translated(model, origin, used, given)
+    except (TypeError, ValueError, LookupError) as e:  # lists that are none, numbers that are words ...
+        raise ConfigError(f"generate: this checkpoint's settings are damaged ({e}): see model.origin.generation") from e
+
+
+def translated(model: Any, origin: Any, used: int, given: Mapping[str, Any]) -> dict[str, Any]:
     theirs = dict(origin.generation or origin.config)
     theirs = {k: v for k, v in theirs.items() if v is not None}
     drawn = theirs.get("do_sample") is True and all(given.get(name) is None for name in _CHOICE)
@@ -50,7 +57,9 @@ def defaults(model: Any, used: int, given: Mapping[str, Any]) -> dict[str, Any]:
     pair = hasattr(model, "encode")
     found: dict[str, Any] = {"length_norm": "length", "renormalise": False}
     found |= {ours: theirs[name] for name, ours in _SAME.items() if name in theirs}
-    found |= special(origin.ids, theirs, pair, getattr(model, "decoder", model).vocab_size) | lengths(theirs, used)
+    found |= special(origin.ids, theirs, pair, getattr(getattr(model, "decoder", model), "vocab_size", 0)) | lengths(
+        theirs, used
+    )
     if drawn:
         found |= {"temperature": theirs.get("temperature", 1.0), "top_k": theirs.get("top_k", 50) or None}
         found["top_p"] = theirs.get("top_p") if theirs.get("top_p", 1) < 1 else None

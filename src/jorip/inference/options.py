@@ -45,6 +45,10 @@ class Options:
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < low):
                 raise ConfigError(f"generate: {name} must be a whole number of at least {low}, found {value!r}")
+        for name in ("temperature", "top_p", "length_penalty", "repetition_penalty"):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value != value):
+                raise ConfigError(f"generate: {name} must be a number, found {value!r}")
         if self.temperature is not None and not 0 <= self.temperature < float("inf"):
             raise ConfigError(f"generate: temperature must be 0 (greedy) or more, found {self.temperature!r}")
         if self.top_p is not None and not 0 < self.top_p <= 1:

@@ -82,6 +82,11 @@ def spans(config: Config) -> Spans:
     return Spans()
 
 
+def pooled(config: Config) -> Pooled | None:
+    """transformers' add_pooling_layer=False is only seen by what the file lacks."""
+    return Pooled() if not config.keys or any("pooler." in key for key in config.keys) else None
+
+
 HEADS: dict[str, Head] = {
     "BertForMaskedLM": lambda c: masked(MaskedLanguageModel, c),
     "BertForPreTraining": lambda c: masked(PreTraining, c),
@@ -91,7 +96,7 @@ HEADS: dict[str, Head] = {
     ),
     "BertForTokenClassification": lambda c: Tagger(n_classes=c.n_labels, dropout=last_dropout(c)),
     "BertForQuestionAnswering": spans,
-    "BertModel": lambda c: Pooled(),
+    "BertModel": pooled,
 }
 
 

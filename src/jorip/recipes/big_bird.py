@@ -72,7 +72,7 @@ HEADS: dict[str, Head] = {
     "BigBirdForSequenceClassification": _classifier,
     "BigBirdForTokenClassification": lambda c: Tagger(n_classes=c.n_labels, dropout=of.last_dropout(c)),
     "BigBirdForQuestionAnswering": _spans,
-    "BigBirdModel": lambda c: Pooled(),
+    "BigBirdModel": of.pooled,
 }
 
 

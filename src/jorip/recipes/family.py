@@ -154,14 +154,19 @@ def same_sizes(theirs: Architecture, ours: Architecture) -> bool:
     return shapes[0] == shapes[1]
 
 
-def predicted(changes: Mapping[str, Any]) -> str:
-    """What a model of these sizes takes at the least, when all are numbers: its embedding, and four square matrices
-    in every layer."""
-    sizes = {}
+def least(sizes: Mapping[str, Any]) -> int:
+    """How many parameters a model of these sizes (path -> value) has at the least: its embedding, and four square
+    matrices in every layer. 0 where a size is not known."""
+    found = {}
     for name in ("vocab_size", "d_model", "n_layers"):
-        found = [v for path, v in changes.items() if path.rpartition(".")[2] == name and type(v) is int and v > 0]
-        sizes[name] = max(found, default=0)
-    n = min(sizes["vocab_size"] * sizes["d_model"] + 4 * sizes["n_layers"] * sizes["d_model"] ** 2, 10**99)
-    if not all(sizes.values()) or n < 2**30:
-        return ""
-    return f"; a model of these sizes has at least {n:.2g} parameters, {4 * n / 2**30:.2g} GiB in float32"
+        values = [v for path, v in sizes.items() if path.rpartition(".")[2] == name and type(v) is int and v > 0]
+        found[name] = min(max(values, default=0), 10**30)
+    d = found["d_model"]
+    return found["vocab_size"] * d + 4 * found["n_layers"] * d * d if all(found.values()) else 0
+
+
+def predicted(sizes: Mapping[str, Any]) -> str:
+    """What so many take, where it is much."""
+    n = least(sizes)
+    text = f"; a model of these sizes has at least {n:.2g} parameters, {4 * n / 1e9:.2g} GB in float32"
+    return text if n >= 2**30 else ""

@@ -29,19 +29,32 @@ tf_legacy_loss
 HOUSEKEEPING = frozenset(_HOUSEKEEPING.split())
 
 
+# What a default is -> what a value may be; older configs write 0 and 1 for yes and no.
+_KINDS: dict[type, tuple[str, tuple[type, ...]]] = {
+    bool: ("true or false", (bool, int)), int: ("a number", (int, float)), float: ("a number", (int, float)),
+    str: ("a text", (str,)),
+}  # fmt: skip
+
+
 class Config:
     """Their `config.json`, with a note of which fields were taken."""
 
     def __init__(self, values: Mapping[str, Any], where: str = "config.json"):
         self.values, self.where = values, where
         self.taken: set[str] = set(HOUSEKEEPING)
+        self.keys: frozenset[str] = frozenset()  # of the weights, where they are there
         self.assumed: dict[str, Any] = {}  # fields that are missing -> what was taken instead
 
     def take(self, name: str, default: Any = REQUIRED) -> Any:
-        """The value; `default` where the field is missing. Raises CheckpointError when it is missing and has none."""
+        """The value; `default` where the field is missing. Raises CheckpointError when it is missing and has none, and
+        for a value of another kind than the default: text for a number, a number for yes or no."""
         self.taken.add(name)
         if name in self.values:
-            return self.values[name]
+            value = self.values[name]
+            kind = next((k for k in _KINDS if isinstance(default, k)), None)
+            if kind is not None and value is not None and not isinstance(value, _KINDS[kind][1]):
+                raise CheckpointError(f"{self.where}: {name}: {short(value)} is not {_KINDS[kind][0]}")
+            return value
         if default is REQUIRED:
             raise CheckpointError(f"{self.where}: the field {name!r} is missing{did_you_mean(name, self.values)}")
         self.assumed[name] = default

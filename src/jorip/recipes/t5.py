@@ -134,7 +134,7 @@ def feed_forward(config: Config) -> FeedForward:
 def _adjust(spec: Any, config: Config) -> Architecture:
     tied = config.take("tie_word_embeddings", True) is not False
     scaled = config.take("scale_decoder_outputs", tied)
-    if not scaled and "lm_head.weight" in getattr(config, "keys", ()):
+    if not scaled and "lm_head.weight" in config.keys:
         tied = False  # transformers 5 writes "tied" for v1.1 too, and knows better by the file
     layers = config.take("num_decoder_layers", None)
     if isinstance(spec, Encoder):

@@ -118,6 +118,22 @@ class Task:
         found = [self.config.data.max_len, *(at(self.model.spec, path) for path in paths)]
         return min((n for n in found if n is not None), default=None)
 
+    def generation(self) -> dict[str, Any]:
+        """How texts are made: what the configuration says; of somebody else's model that was never trained here, what
+        its folder says."""
+        e = self.config.evaluation
+        known = {"beams": e.beams, "length_penalty": e.length_penalty, "max_new_tokens": e.max_new_tokens}
+        if self.model.origin is None:
+            return known | {"eos": self.tokenizer.eos}
+        return {k: v for k, v in known.items() if k in e.model_fields_set}
+
+    @property
+    def ends(self) -> set[int]:
+        """Ids that end a text."""
+        known = self.model.origin.ids.get("eos") if self.model.origin is not None else None
+        known = self.tokenizer.eos if known is None else known
+        return set(known if isinstance(known, list) else [known]) - {None}  # type: ignore[arg-type]
+
     def predict(self, rows: list[dict[str, Any]], **options: Any) -> list[dict[str, Any]]:
         """One dict per row, with `prediction`; options of generation where the task generates."""
         raise TypeError(f"{self.name} cannot predict")
@@ -203,6 +219,12 @@ class Task:
         task.train, task.val = task.encode(train, "train"), task.encode(val, "val")
         task.padding = padded_share(task.sizes, task.plan(0))
         return task
+
+
+def until_end(ids: list[int], ends: set[int]) -> list[int]:
+    """What stands before the first id that ends a text; -1 stands after the end where there is none."""
+    stop = next((n for n, i in enumerate(ids) if i in ends or i < 0), len(ids))
+    return ids[:stop]
 
 
 def write_json(path: Path, value: Any) -> None:

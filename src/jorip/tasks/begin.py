@@ -53,6 +53,8 @@ def source_of(folder: str, base: str) -> tuple[Model, Tokenizer]:
     beside = Path(base) / folder
     path, _ = load.find(beside if not Path(folder).exists() and beside.exists() else folder)
     model = load.load(path)
+    if hasattr(model, "pretrained"):  # several networks of which one goes on, as in ELECTRA
+        model = model.pretrained()  # type: ignore[operator]
     return model, load_tokenizer(path if (path / "config.json").is_file() else find(path))
 
 

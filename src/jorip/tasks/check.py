@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from jorip.architectures.encoder_decoder import EncoderDecoder
 from jorip.core.cost import Shape
 from jorip.core.errors import DataError, JoripError
 from jorip.data.check import duplicates, labels, lengths, padding, unknown_rate
@@ -140,7 +141,7 @@ def cost(task: Task, report: CheckReport) -> None:
         return
     typical = max(1, int(train.sizes.float().mean()))
     count = max(1, data.tokens // typical)
-    sides = 2 if task.name == "translate" else 1
+    sides = 2 if isinstance(spec, EncoderDecoder) else 1
     tree = spec.cost(Shape(count, max(1, typical // sides), max(1, typical // sides)))
     tokens = int(train.sizes.sum())
     weights = 4 * tree.total_parameters

@@ -14,7 +14,7 @@ from jorip.core.errors import ConfigError
 from jorip.data.store import LanguageModelWindows
 from jorip.data.tokenizer_template import PLAIN
 from jorip.inference.generate import generate
-from jorip.tasks.base import Task
+from jorip.tasks.base import Task, until_end
 from jorip.tasks.examples import Batch, Examples
 
 
@@ -94,12 +94,13 @@ class LanguageModel(Task):
     def continue_text(self, model: Any, prompts: list[str], **options: Any) -> list[str]:
         """The new text only, for each prompt."""
         t = self.tokenizer
-        options = {"max_new_tokens": self.config.evaluation.max_new_tokens} | options
+        known = self.generation()
+        options = {k: known[k] for k in ("max_new_tokens", "eos") if k in known} | options
         ids = [torch.tensor(self.prompt(p)) for p in prompts]
         tokens = nn.utils.rnn.pad_sequence(ids, batch_first=True)
         mask = torch.arange(tokens.shape[1]) < torch.tensor([len(i) for i in ids])[:, None]
-        new = generate(model, tokens, mask=mask, eos=t.eos, **options)
-        return [t.decode(row[: row.index(t.eos)] if t.eos in row else row) for row in new.tolist()]
+        new = generate(model, tokens, mask=mask, **options)
+        return [t.decode(until_end(row, self.ends)) for row in new.tolist()]
 
     def predict(self, rows: list[dict[str, Any]], **options: Any) -> list[dict[str, Any]]:
         texts = self.continue_text(self.model, [r["text"] for r in rows], **options)

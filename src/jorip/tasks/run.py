@@ -64,7 +64,8 @@ class Predictor:
         if self.task.name not in ("language_model", "translate"):
             raise ConfigError(f"a {self.task.name} model does not generate text: use predict")
         t = self.task.tokenizer
-        options = {"max_new_tokens": self.task.config.evaluation.max_new_tokens} | options
+        known = self.task.generation()
+        options = {k: known[k] for k in ("max_new_tokens", "eos") if k in known} | options
         if isinstance(self.task, Translate):
             ids, options = t.source.fill(t.encode(prompt))[0], {"bos": self.task.start} | options
         else:
@@ -72,8 +73,8 @@ class Predictor:
             ids = self.task.prompt(prompt)
         made: list[int] = []
         said = ""
-        for new in stream(self.task.model, torch.tensor([ids]), eos=t.eos, **options):
-            if int(new[0]) == t.eos:
+        for new in stream(self.task.model, torch.tensor([ids]), **options):
+            if int(new[0]) in self.task.ends:
                 break
             made.append(int(new[0]))
             text = t.decode(made)

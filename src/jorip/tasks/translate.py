@@ -12,7 +12,7 @@ from jorip.architectures.encoder_decoder import EncoderDecoder
 from jorip.core.errors import ConfigError
 from jorip.data.store import RaggedStore
 from jorip.inference.generate import generate
-from jorip.tasks.base import Task
+from jorip.tasks.base import Task, until_end
 from jorip.tasks.begin import at
 from jorip.tasks.examples import Batch, Examples, all_but_first, all_but_last, truncate
 
@@ -99,21 +99,20 @@ class Translate(Task):
     @torch.no_grad()
     def translate(self, model: Any, sources: list[str], **options: Any) -> list[str]:
         """Texts for texts, in order; like lengths are decoded together."""
-        e, t = self.config.evaluation, self.tokenizer
-        options = {"beams": e.beams, "length_penalty": e.length_penalty, "max_new_tokens": e.max_new_tokens} | options
+        t, options = self.tokenizer, self.generation() | options
         encoded, cut = truncate(t.encode_batch(sources), self.limit)
         self.cut += cut
         ids = [torch.tensor(t.source.fill(i)[0]) for i in encoded]
         order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
         outputs = [""] * len(ids)
-        width = max(1, 128 // options["beams"])
+        width = max(1, 128 // options.get("beams", 8))
         for start in range(0, len(order), width):
             part = order[start : start + width]
             tokens = nn.utils.rnn.pad_sequence([ids[i] for i in part], batch_first=True)
             mask = torch.arange(tokens.shape[1]) < torch.tensor([len(ids[i]) for i in part])[:, None]
-            new = generate(model, tokens, mask=mask, bos=self.start, eos=t.eos, **options)
+            new = generate(model, tokens, mask=mask, bos=self.start, **options)
             for i, row in zip(part, new.tolist()):
-                outputs[i] = t.decode(row[: row.index(t.eos)] if t.eos in row else row)
+                outputs[i] = t.decode(until_end(row, self.ends))
         return outputs
 
     def samples(self, model: nn.Module) -> list[dict[str, Any]]:

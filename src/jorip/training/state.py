@@ -60,7 +60,8 @@ class State:
                 f"trainer.json: has other fields than this version's ({', '.join(sorted(data.keys() ^ known))}): "
                 "finish the run with the version that began it (run.json names it)"
             )
-        return State(**data | {"log_aux": data["log_aux"] or {}})  # 0.0 in version 0.1.0
+        data["log_aux"] = data["log_aux"] or {}  # 0.0 in version 0.1.0
+        return State(**data)
 
 
 def collect(

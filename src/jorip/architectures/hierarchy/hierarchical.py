@@ -62,7 +62,8 @@ class HierarchicalModel(SingleStack):
             lower.embedding, lower.position, lower.layers, lower.norm, lower.readout, lower.mask_rule,
             lower.vocab_size, lower.max_len,
         )  # fmt: skip
-        self.upper, self.upper_position, self.upper_norm, self.pool = upper, position, norm, pool
+        self.upper, self.upper_position, self.upper_norm = upper, position, norm
+        self.window_pool: Pool = pool
 
     def finish(self, h: Rows, documents: Tensor | None, ctx: Context) -> Rows:
         """One row per window, read by the upper stack."""
@@ -70,6 +71,6 @@ class HierarchicalModel(SingleStack):
         whole = h.at.joined(groups)  # refuses groups that do not add up
         at = Layout.of(groups, whole.uid)
         over = Context(mask=ctx.mask, key=ctx.key, position=self.upper_position, captures=ctx.captures, notes=ctx.notes)
-        x = Rows(self.upper_position.embed(pool_rows(h, self.pool), at), at)
+        x = Rows(self.upper_position.embed(pool_rows(h, self.window_pool), at), at)  # type: ignore[operator]
         x = self.upper(x, over)[-1]
         return x if self.upper_norm is None else Rows(self.upper_norm(x.x), x.at)

@@ -41,6 +41,10 @@ class Mechanism(Spec, family=True, package="jorip.parts.attention"):
     def build(self, site: Site) -> MechanismModule:
         raise TypeError(f"{self.kind} cannot be built")
 
+    def keeps(self, length: int) -> int:
+        """Rows that decoding holds of so many."""
+        return length
+
     def cost(self, site: Site, shape: Shape) -> Cost:
         """Without the shell's projections."""
         raise TypeError(f"{self.kind} has no cost")
@@ -61,7 +65,10 @@ def score_bias(q_at, k_at, ctx: Context) -> Tensor | None:
 
 
 class MechanismModule(nn.Module):
-    """forward: streams (batch, heads, length, dim) by name -> (batch, heads, q length, dim) and the carry."""
+    """forward: streams (batch, heads, length, dim) by name -> (batch, heads, q length, dim) and the carry. keeps: rows
+    that it can ever look back to, None = all: decoding holds no more."""
+
+    keeps: int | None = None
 
     def streams(self, site: Site) -> dict[str, Stream]:
         return qkv(site)

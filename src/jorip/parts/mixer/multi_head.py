@@ -53,7 +53,7 @@ class MultiHead(Mixer):
     def cost(self, site: Site, shape: Shape) -> Cost:
         length = shape.memory if site.cross else shape.length
         side = {False: shape.rows, True: shape.batch * length}
-        holds = shape.batch * getattr(self.mechanism, "keeps", int)(length)
+        holds = shape.batch * self.mechanism.keeps(length)
         linear = kept = 0
         with torch.device("meta"):
             streams = self.mechanism.build(site).streams(site)
@@ -156,9 +156,8 @@ class MultiHeadMixer(MixerModule):
         if not self.causal:
             return None
         shapes = {n: (s.heads, s.dim) for n, s in self.streams.items() if s.memory}
-        window = getattr(self.mechanism, "keeps", None)  # rows that the mechanism can ever look back to
-        if window is not None:
-            return Rolling.empty(batch, capacity, window, shapes, dtype, device)
+        if self.mechanism.keeps is not None:
+            return Rolling.empty(batch, capacity, self.mechanism.keeps, shapes, dtype, device)
         return KeyValue.empty(batch, capacity, shapes, dtype, device)
 
 
