@@ -105,7 +105,7 @@ def _checked(values: dict, wanted: Wanted) -> tuple[dict | None, str]:
             one = [value] if role in wanted.whole else str(value).split()
             value = one if isinstance(value, str) else value
             values[role], lengths[role] = value, len(value)
-            if not value or not all(v.strip() for v in value):
+            if not value or not all(str(v).strip() for v in value):
                 return None, f"empty {role}" if not value else f"an empty word in {role}"
         elif isinstance(value, list):
             return None, f"{role} is a list; it must be one text"

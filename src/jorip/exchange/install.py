@@ -42,7 +42,8 @@ def replacing(folder: Path) -> Iterator[Path]:
         yield aside
         install(aside, folder)
     except JoripError as e:
-        raise type(e)(str(e).replace(str(aside), str(folder))) from None
+        inner = re.escape(str(aside.with_name(f".{aside.name}.tmp-"))) + r"\w+"  # of what is written into it
+        raise type(e)(re.sub(f"{inner}|{re.escape(str(aside))}", lambda _: str(folder), str(e))) from None
     except OSError as e:
         raise ResourceError(f"{folder}: cannot write: {e}: free some space, or choose another folder") from e
     finally:

@@ -1,6 +1,8 @@
 """Named models: a recipe is a function returning a spec. The YAML files beside are whole runs over them."""
 
+import sys
 from importlib import import_module
+from types import ModuleType
 
 from jorip.core.errors import ConfigError, did_you_mean
 
@@ -72,3 +74,13 @@ def recipe(name: str, **sizes):
         raise ConfigError(f"there is no recipe called {name!r}{did_you_mean(name, _RECIPES)}")
     module, function = _RECIPES[name]
     return getattr(import_module(f"jorip.recipes.{module}"), function)(**sizes)
+
+
+class _Recipes(ModuleType):
+    """`jorip.recipes` is this package once it is imported; calling it lists the names all the same."""
+
+    def __call__(self) -> tuple[str, ...]:
+        return recipes()
+
+
+sys.modules[__name__].__class__ = _Recipes
