@@ -16,8 +16,8 @@ def test_what_is_written_reads_back(kind):
     spec = tiny(kind)
     fields, head = family(kind).write(spec)
     assert fields["model_type"] == kind and fields["architectures"] == [head]
-    again = family(kind).read(Config(fields), head)
-    assert again.override({"**.init": spec.init}) == spec
+    assert family(kind).differs(spec, fields, head) == ([], 0)
+    assert type(family(kind).read(Config(fields), head)) is type(spec)
 
 
 @pytest.mark.parametrize("kind", ALL)
@@ -47,7 +47,7 @@ def test_a_config_notes_what_was_taken_and_assumed():
 
 
 def test_many_unknown_fields_are_cut():
-    with pytest.raises(CheckpointError, match="and 4 more$"):
+    with pytest.raises(CheckpointError, match=r"and 4 more$"):
         Config({f"z{i}": "x" * 1000 for i in range(12)}).finish({})
 
 
@@ -57,7 +57,7 @@ def test_many_unknown_fields_are_cut():
         (True, [False, None, 0], ["no", [], 1.5]),
         (1, [2, 2.5, None], ["2", [2]]),
         (0.1, [1, 0.2, None], ["x", {}]),
-        ("relu", ["gelu", None], [1, ["relu"]]),
+        ("relu", ["gelu", None, 1], []),  # names are compared with those that are known
         (None, [1, "x", [1]], []),
     ],
 )
@@ -65,7 +65,7 @@ def test_values_are_of_the_kind_of_the_default(default, good, bad):
     for value in good:
         assert Config({"a": value}).take("a", default) == value
     for value in bad:
-        with pytest.raises(CheckpointError, match="config.json: a: .* is not (true or false|a number|a text)"):
+        with pytest.raises(CheckpointError, match=r"config.json: a: .* is not (true or false|a number)"):
             Config({"a": value}).take("a", default)
 
 

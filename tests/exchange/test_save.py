@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from safetensors.torch import load_file
 import jorip
 from jorip.core.errors import CheckpointError, ConfigError, NonFiniteError, ResourceError
 from jorip.exchange import install
+from jorip.exchange.families import family
 from tests.exchange.folders import make, put, refused, same, theirs
 
 
@@ -103,7 +105,7 @@ def test_interrupted_at_any_file_it_is_the_old_one_the_new_one_or_says_so(format
     other = jorip.load(make(tmp_path / "o"))
     with torch.no_grad():
         other.embedding.tokens.weight.add_(1)
-    replace, outcomes = os.replace, []
+    plain, outcomes = os.replace, []
     for crash in range(8):
         jorip.save(model, folder, format="hf", max_shard_bytes=4000)
         calls = iter(range(100))
@@ -111,7 +113,7 @@ def test_interrupted_at_any_file_it_is_the_old_one_the_new_one_or_says_so(format
         def dying(a, b, calls=calls, crash=crash):
             if next(calls) == crash:
                 raise Crash
-            replace(a, b)
+            plain(a, b)
 
         monkeypatch.setattr(install.os, "replace", dying)
         try:
@@ -123,7 +125,7 @@ def test_interrupted_at_any_file_it_is_the_old_one_the_new_one_or_says_so(format
             except CheckpointError as e:
                 assert "a save was interrupted here" in str(e) or crash, e
                 outcomes.append("says so")
-        monkeypatch.setattr(install.os, "replace", replace)
+        monkeypatch.setattr(install.os, "replace", plain)
         jorip.save(other, folder, format=format)
         assert same(jorip.load(folder), other)
         assert not [n for n in os.listdir(tmp_path) if ".tmp-" in n]
@@ -262,6 +264,14 @@ def test_a_damaged_origin(raw, says, classifier, tmp_path):
 def test_damaged_generation_settings(raw, says, classifier):
     (classifier / "generation_config.json").write_bytes(raw)
     refused(classifier, f"{classifier / 'generation_config.json'}: damaged: {says}")
+
+
+def test_of_two_classes_for_one_readout_it_stays_what_it_was(tmp_path, monkeypatch):
+    kind = family("gpt2")
+    more = {**kind.heads, "GPT2Twin": kind.heads["GPT2LMHeadModel"]}
+    monkeypatch.setattr("jorip.recipes.gpt2.FAMILY", replace(kind, heads=more))
+    folder = make(tmp_path / "m", architectures=["GPT2Twin"])
+    assert config_of(jorip.save(jorip.load(folder), tmp_path / "x", format="hf"))["architectures"] == ["GPT2Twin"]
 
 
 # models of our own

@@ -76,7 +76,9 @@ def describe(model: Model, origin: Origin | None) -> tuple[dict[str, Any], dict[
         except NotOurs as e:
             reasons.append(e)
             continue
-        kind = owner(kind, head)
+        if origin is not None and origin.family == name and not kind.differs(model.spec, config, origin.head)[0]:
+            head = origin.head  # of several classes for one readout, the one that it was
+        kind, config["architectures"] = owner(kind, head), [head]
         config = compose(config, head, model, kind, origin)
         return config, kind.rules(model.spec).save(dict(model.named_parameters()), prefixed(kind, head, config, origin))
     closest = min(reasons, key=lambda e: e.distance)

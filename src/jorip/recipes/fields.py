@@ -32,7 +32,6 @@ HOUSEKEEPING = frozenset(_HOUSEKEEPING.split())
 # What a default is -> what a value may be; older configs write 0 and 1 for yes and no.
 _KINDS: dict[type, tuple[str, tuple[type, ...]]] = {
     bool: ("true or false", (bool, int)), int: ("a number", (int, float)), float: ("a number", (int, float)),
-    str: ("a text", (str,)),
 }  # fmt: skip
 
 
@@ -47,7 +46,7 @@ class Config:
 
     def take(self, name: str, default: Any = REQUIRED) -> Any:
         """The value; `default` where the field is missing. Raises CheckpointError when it is missing and has none, and
-        for a value of another kind than the default: text for a number, a number for yes or no."""
+        for a value of another kind than the default: text for a number, a list for yes or no."""
         self.taken.add(name)
         if name in self.values:
             value = self.values[name]
