@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import jorip
 from jorip.cli.listing import _parts
 from jorip.data.source import Source
 from jorip.recipes import recipes
@@ -80,11 +81,17 @@ def test_commands_exist(page, jorip):
 
 
 @pytest.mark.parametrize("name", ["README.md", "README.ko.md"])
-def test_python_examples_run(name):
-    for block in re.findall(r"```python\n(.*?)```", read(name), re.DOTALL):
-        space: dict = {}
-        exec(block, space)
-        assert space["model"].encoder.layers[0].mixer
+def test_python_examples_run(name, tmp_path, monkeypatch):
+    """One after the other, in a folder where the checkpoint that they name lies (a small one)."""
+    monkeypatch.chdir(tmp_path)
+    sizes = {"d_model": 12, "n_layers": 2, "n_heads": 3, "vocab_size": 20}
+    jorip.save(jorip.recipe("bert-base", **sizes).build(seed=0), "bert-base-uncased", format="hf")
+    space: dict = {}
+    first, second = re.findall(r"```python\n(.*?)```", read(name), re.DOTALL)
+    exec(first, space)
+    assert space["model"].encoder.layers[0].mixer
+    exec(second, space)
+    assert jorip.load("out").spec == space["model"].spec
 
 
 def test_both_readmes_show_the_same_commands():
