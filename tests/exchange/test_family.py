@@ -2,10 +2,8 @@
 
 import pytest
 
-import jorip
 from jorip.core.errors import CheckpointError
 from jorip.exchange.families import families, family
-from jorip.exchange.generation import options
 from jorip.recipes.family import At, Config, NotOurs, Only, Unused, get
 from jorip.recipes.fields import short
 from tests.exchange.folders import ALL, tiny
@@ -86,22 +84,3 @@ def test_fields():
 
 def test_short():
     assert short("a" * 100) == "'" + "a" * 55 + " ..." and short([0] * 5000) == "5000 values" and short(3) == "3"
-
-
-def test_generation_settings_as_our_options():
-    assert options({}, {}) == {}
-    found = options(
-        {"num_beams": 4, "eos_token_id": 5, "decoder_start_token_id": 2, "top_k": 9},
-        {"num_beams": 2, "eos_token_id": [7, 8], "max_new_tokens": 30, "temperature": 0.7, "length_penalty": 2.0},
-    )
-    assert found == {"beams": 2, "eos": 7, "bos": 2, "max_new_tokens": 30}
-    drawn = options({"do_sample": True}, {"temperature": 0.7, "top_k": 0, "top_p": 0.9, "num_beams": "x"})
-    assert drawn == {"temperature": 0.7, "top_p": 0.9}
-
-
-def test_the_options_are_generate_s_own():
-    model = jorip.recipe("gpt2", vocab_size=23, max_len=16, d_model=8, n_layers=1, n_heads=2).build(seed=0)
-    import torch
-
-    found = options({"do_sample": True, "top_k": 3, "eos_token_id": 2}, {"max_new_tokens": 2})
-    assert model.eval().generate(torch.tensor([[1, 2]]), seed=0, **found).shape[0] == 1

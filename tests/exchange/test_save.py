@@ -196,7 +196,6 @@ def test_what_the_origin_says(classifier, tmp_path):
         assert origin.family == "gpt2" and origin.head == "GPT2ForSequenceClassification"
         assert origin.ids == {"eos": [2, 3], "pad": 0} and origin.labels == ["bad", "good"]
         assert origin.generation["num_beams"] == 4 and origin.source == str(classifier)
-        assert origin.options == {"beams": 4, "eos": 2}
         assert "gpt2, GPT2ForSequenceClassification" in origin.report
 
 

@@ -75,19 +75,22 @@ def is_theirs(folder: Path) -> bool:
 
 
 class Plan(NamedTuple):
-    """Everything about a folder but the numbers: a model without memory, and the rules that will fill it."""
+    """Everything about a folder but the numbers: a model without memory, and the rules that will fill it. unread: keys
+    that nothing of ours needs but that their class has."""
 
     model: Model
     rules: Rules
     weights: Shards
     origin: Origin
+    unread: list[str]
 
 
 def read_folder(folder: Path, source: str = "") -> Model:
     """A Hugging Face folder's model on the CPU."""
-    model, rules, weights, origin = prepare(folder, source)
+    model, rules, weights, origin, idle = prepare(folder, source)
     try:
         fill(model, rules.load(weights, wanted(model), own=True))
+        origin.unread = {key: weights[key] for key in idle}
     except NotTied as e:
         raise named(folder, CheckpointError(f"{e}{untied(origin, e.rule)}")) from None
     except CheckpointError as e:
@@ -123,7 +126,13 @@ def prepare(folder: Path, source: str = "") -> Plan:
     origin.prefixed = account.prefixed
     origin.account = report.account(kind, head, config, weights, account, model)
     origin.lines = report.lines(origin.account, origin.source)
-    return Plan(model, rules, weights, origin)
+    return Plan(model, rules, weights, origin, unread(rules, model, account))
+
+
+def unread(rules: Rules, model: Model, account: Account) -> list[str]:
+    """Their keys that were ignored, and that a file of theirs lacks when they are not written."""
+    ignored = {key for done, _, keys in account.rows.values() if done.startswith("ignored") for key in keys}
+    return sorted(ignored & rules.save(wanted(model), account.prefixed).keys())
 
 
 def named(folder: Path, e: CheckpointError) -> CheckpointError:

@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from jorip.core.errors import CheckpointError
-from jorip.exchange.generation import options, read_generation
+from jorip.exchange.generation import read_generation
 from jorip.exchange.shards import inside, small_json
 
 ORIGIN = "origin.json"
@@ -28,7 +30,8 @@ class Origin:
     """family, head: whose config it was; ids: special tokens (bos, eos, pad, decoder_start ...); labels: names of a
     classifier's classes; folder: where the tokenizer lies (None: nowhere); config: their config.json; generation:
     their generation_config.json; source: what was loaded, `hf:org/name@commit` or a path; prefixed: their keys had the
-    family's prefix; lines: the load report, account: the same as plain values.
+    family's prefix; lines: the load report, account: the same as plain values; unread: weights that their class has
+    and never reads, written back as they were.
 
     ids, labels and generation may be changed: `jorip.save(format="hf")` writes them as they are then."""
 
@@ -43,16 +46,12 @@ class Origin:
     source: str = ""
     prefixed: bool = True
     account: dict[str, Any] = field(default_factory=dict)
+    unread: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def report(self) -> str:
         """What became of every field and every key."""
         return "\n".join(self.lines)
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """For `model.generate`: how the checkpoint's makers let it generate."""
-        return options(self.config, self.generation)
 
     @classmethod
     def of(cls, family: str, head: str, config: Mapping[str, Any], folder: Path, source: str = "") -> Origin:

@@ -127,8 +127,8 @@ class Biased(Rules):
 
 
 class Apart(Biased):
-    """Of a model that ties nothing. Its `shared` is there, and nothing reads it: it is dropped, and written as a copy
-    of the encoder's table. In files of old versions it is the table of both sides, which untied the readout only."""
+    """Of a model that ties nothing. Its `shared` is there, and nothing reads it: a new model writes a copy of the
+    encoder's table. In files of old versions it is the table of both sides, which untied the readout only."""
 
     def stripped(self, keys: Iterable[str]) -> dict[str, str]:
         found = super().stripped(keys)
@@ -201,7 +201,7 @@ FAMILY = Family(
         "A class is read from the last token of each text, which must be eos; transformers looks for the last eos.",
         "transformers drops out before the classifier's hidden layer too; here only after it.",
         "encoder_layerdrop and decoder_layerdrop, which leave out whole layers in training, have no effect here.",
-        "Where nothing is tied, transformers keeps a third token table that nothing reads: it is not kept here, and "
-        "written as a copy of the encoder's.",
+        "Where nothing is tied, transformers keeps a third token table that nothing reads: it stays beside the "
+        "model and is written back, or written as a copy of the encoder's.",
     ),
 )

@@ -220,6 +220,6 @@ BERT = Family(
         "were given position_ids.",
         "transformers pools the first column; with padding on the left that is no token. Here it is the text's first.",
         "transformers' softmax over the places of an answer gives some weight to padding; here it has none.",
-        "An untied masked-token head has a second bias that is never used; it is written as a copy of the first.",
+        "An untied masked-token head has a second bias that is never used; new models write a copy of the first.",
     ),
 )

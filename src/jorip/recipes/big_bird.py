@@ -156,8 +156,8 @@ BIG_BIRD = replace(
         "BigBirdForQuestionAnswering takes 1e6 from the scores of the question (up to the first sep_token_id), and "
         "where no segments are given makes them of it (0, then 1 from the end of the question on); here all rows have "
         "scores, and segments are the caller's.",
-        "The masked-token, classification and tagging classes have a pooler that they do not use: it is dropped, and "
-        "written as zeros.",
+        "The masked-token, classification and tagging classes have a pooler that they do not use: it stays "
+        "beside the model and is written back; new models write zeros.",
         of.BERT.quirks[-1],
     ),
 )

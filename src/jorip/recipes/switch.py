@@ -174,6 +174,6 @@ FAMILY = dataclasses.replace(
         "the router's.",
         "transformers adds the router losses only when asked for the router's logits; here training always adds them, "
         "with the coefficients of the config, the balance over the micro-batch instead of each sequence.",
-        "Untied models have a `shared` table that nothing reads; it is written as a copy of the encoder's.",
+        "Untied models have a `shared` table that nothing reads; a new model writes a copy of the encoder's.",
     ),
 )
