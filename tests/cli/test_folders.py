@@ -149,3 +149,36 @@ def test_a_model_without_a_readout(bert, tmp_path, capsys):
     place = folder(tmp_path / "base", hf.BertModel(bert))
     assert main(["predict", str(place), "good film"]) == 2
     assert "answers no task: it can be loaded in Python" in capsys.readouterr().err
+
+
+def test_a_converted_folder_predicts_the_same(bert, tmp_path, capsys):
+    place = folder(tmp_path / "cls", hf.BertForSequenceClassification(bert))
+    run(capsys, "convert", place, tmp_path / "own", "--format", "jorip")
+    texts = ("good film", "kim lives in busan")
+    first, second = (json.loads(run(capsys, "predict", p, "--json", *texts)) for p in (place, tmp_path / "own"))
+    assert first == second
+    assert "BertForSequenceClassification" in run(capsys, "show", place)
+
+
+def test_fine_tuning_and_handing_back(bert, tmp_path, capsys):
+    """From a masked-token checkpoint to a classifier of the user's own labels, which transformers opens."""
+    folder(tmp_path / "mlm", hf.BertForMaskedLM(bert))
+    (tmp_path / "a.tsv").write_text("text\tlabel\n" + "good film\tfine\nbad film\tpoor\n" * 8, encoding="utf-8")
+    readout = "{classifier: {pool: first, hidden: true, dropout: 0.1}}"
+    (tmp_path / "tune.yaml").write_text(
+        f"task: classify\ndata: {{train: a.tsv, val: a.tsv, tokens: 64}}\n"
+        f"model: {{start_from: mlm, override: {{readout: {readout}}}}}\n"
+        "training: {epochs: 12, optimizer: {lr: 1e-2, layer_decay: 0.9}, threads: 1, evaluate_every: 12}\n"
+        "evaluation: {metric: accuracy}\n",
+        encoding="utf-8",
+    )
+    run(capsys, "train", tmp_path / "tune.yaml", "--out", tmp_path / "run")
+    rows = json.loads(run(capsys, "predict", tmp_path / "run", "--json", "good film", "bad film"))
+    assert [r["prediction"] for r in rows] == ["fine", "poor"]
+    run(capsys, "convert", tmp_path / "run", tmp_path / "back", "--format", "hf")
+    theirs = hf.AutoModelForSequenceClassification.from_pretrained(tmp_path / "back")
+    assert theirs.config.id2label == {0: "fine", 1: "poor"}
+    inputs = hf.AutoTokenizer.from_pretrained(tmp_path / "back")(["good film", "bad film"], return_tensors="pt")
+    with torch.no_grad():
+        p = theirs.eval()(**inputs).logits.softmax(-1)
+    assert [r["probabilities"]["fine"] for r in rows] == pytest.approx(p[:, 0].tolist(), abs=1e-5)

@@ -17,6 +17,7 @@ from jorip.architectures.locate import read_json
 from jorip.core.errors import CheckpointError, did_you_mean
 from jorip.data.tokenizer_loaded import CONFIG, MARK, NAMES, LoadedTokenizer, of_bytes, shown, side_files
 from jorip.data.tokenizers import Tokenizer, is_own
+from jorip.exchange.origin import read_origin
 from jorip.exchange.tokenizer_classes import CLASSES, TokenizerClass
 from jorip.exchange.tokenizer_files import JSON, Pieces, from_files, from_json, open_json
 from jorip.exchange.tokenizer_tokens import add_tokens, mapping, options_of, set_template
@@ -62,8 +63,7 @@ def load_tokenizer(folder: str | Path, vocab_size: int | None = None) -> Tokeniz
     inner = open_json(folder)
     if inner is not None and is_own(inner):
         return Tokenizer(inner)
-    model = parse_json(folder / "config.json", read_json(folder / "config.json")) if _has_config(folder) else {}
-    model = model if isinstance(model, dict) else {}
+    model = config_of(folder)
     files = side_files(folder)
     try:
         if inner is not None and MARK in mapping(files, CONFIG, str(folder)):
@@ -81,8 +81,14 @@ def load_tokenizer(folder: str | Path, vocab_size: int | None = None) -> Tokeniz
     return made
 
 
-def _has_config(folder: Path) -> bool:
-    return (folder / "config.json").is_file()
+def config_of(folder: Path) -> dict[str, Any]:
+    """The model's config.json, or what is kept of it in a folder that was converted; empty where there is none."""
+    origin = read_origin(folder)
+    if origin is not None:
+        return origin.config
+    path = folder / "config.json"
+    found = parse_json(path, read_json(path)) if path.is_file() else {}
+    return found if isinstance(found, dict) else {}
 
 
 def build(folder: Path, inner: Any, files: Mapping[str, str], model: Mapping[str, Any]) -> LoadedTokenizer:
