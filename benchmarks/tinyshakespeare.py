@@ -1,4 +1,4 @@
-"""tinyshakespeare at nanoGPT's CPU setting, ours and nanoGPT itself on the same machine, one after the other.
+"""tinyshakespeare at nanoGPT's CPU setting, ours and nanoGPT itself on the same machine, in turn.
 
     python benchmarks/tinyshakespeare.py --nanogpt PATH [--seeds 0 1 2] [--data
     ../shared/data/tinyshakespeare/input.txt.gz]
@@ -92,12 +92,14 @@ def main() -> None:
     for seed in given.seeds:
         rows["jorip"].append(ours(seed, given.runs, given.data))
         print("jorip", rows["jorip"][-1], flush=True)
-        if given.nanogpt and seed == given.seeds[0]:
+        if given.nanogpt:
             rows["nanoGPT"].append(nanogpt(given.nanogpt, given.data))
             print("nanoGPT", rows["nanoGPT"][-1], flush=True)
         keep("tinyshakespeare", {"machine": machine(), "steps": STEPS, "tokens_a_step": TOKENS, "rows": rows})
     print("loss {:.4f} ± {:.4f}".format(*mean_interval([r["loss"] for r in rows["jorip"]])))
-    print("tokens/s {:.0f} ± {:.0f}".format(*mean_interval([r["tokens_per_second"] for r in rows["jorip"]])))
+    for name, found in rows.items():
+        if found:
+            print(name, "tokens/s {:.0f} ± {:.0f}".format(*mean_interval([r["tokens_per_second"] for r in found])))
 
 
 if __name__ == "__main__":
