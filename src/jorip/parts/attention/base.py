@@ -10,6 +10,8 @@ from jorip.core.context import Context
 from jorip.core.cost import Cost, Shape
 from jorip.core.site import Site
 from jorip.core.spec import Spec
+from jorip.core.state import KeyValue, State
+from jorip.parts.attention.sparse.rolling import Rolling
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,10 @@ class Mechanism(Spec, family=True, package="jorip.parts.attention"):
         """Rows that decoding holds of so many."""
         return length
 
+    def state_size(self, site: Site, length: int, streams: dict[str, Stream]) -> int:
+        """Elements that decoding holds of each sequence of so many rows (of the memory, where one is read)."""
+        return self.keeps(length) * sum(s.heads * s.dim for s in streams.values() if s.memory)
+
     def cost(self, site: Site, shape: Shape) -> Cost:
         """Without the shell's projections."""
         raise TypeError(f"{self.kind} has no cost")
@@ -65,13 +71,25 @@ def score_bias(q_at, k_at, ctx: Context) -> Tensor | None:
 
 
 class MechanismModule(nn.Module):
-    """forward: streams (batch, heads, length, dim) by name -> (batch, heads, q length, dim) and the carry. keeps: rows
-    that it can ever look back to, None = all: decoding holds no more."""
+    """forward: streams (batch, heads, length, dim) by name -> (batch, heads, q length, dim) and the carry.
+
+    keeps: rows that it can ever look back to, None = all: decoding holds no more.
+    folds: instead of rows, decoding holds what they were folded into (linear attention): `new_state` makes it, `forward`
+    finds it as `ctx.part_state(path)` and gets the streams of the new rows only; where a memory is read, `k` and `v`
+    come with the first call alone, which folds them.
+    """
 
     keeps: int | None = None
+    folds: bool = False
 
     def streams(self, site: Site) -> dict[str, Stream]:
         return qkv(site)
+
+    def new_state(self, batch: int, capacity: int, shapes: dict[str, tuple[int, int]], dtype, device=None) -> State:
+        """An empty decoding state; shapes: (heads, dim) of each stream that is kept."""
+        if self.keeps is not None:
+            return Rolling.empty(batch, capacity, self.keeps, shapes, dtype, device)
+        return KeyValue.empty(batch, capacity, shapes, dtype, device)
 
     def forward(self, s: dict[str, Tensor], q_at, k_at, carry: dict, ctx: Context) -> tuple[Tensor, dict]:
         raise TypeError(f"{type(self).__name__} has no forward")

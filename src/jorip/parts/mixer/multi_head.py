@@ -17,10 +17,9 @@ from jorip.core.errors import Refused
 from jorip.core.init import Linear
 from jorip.core.layout import Layout, Rows
 from jorip.core.site import Site
-from jorip.core.state import KeyValue, Source
+from jorip.core.state import Source, State
 from jorip.parts.attention.base import Mechanism, MechanismModule
 from jorip.parts.attention.full import Full
-from jorip.parts.attention.sparse.rolling import Rolling
 from jorip.parts.mixer.base import Carry, Mixer, MixerModule
 from jorip.parts.norm.base import Norm
 from jorip.parts.norm.rms_norm import RmsNorm
@@ -53,15 +52,15 @@ class MultiHead(Mixer):
     def cost(self, site: Site, shape: Shape) -> Cost:
         length = shape.memory if site.cross else shape.length
         side = {False: shape.rows, True: shape.batch * length}
-        holds = shape.batch * self.mechanism.keeps(length)
         linear = kept = 0
         with torch.device("meta"):
             streams = self.mechanism.build(site).streams(site)
         for s in streams.values():
             width = (site.d_memory if s.memory and site.cross else site.d_model) or site.d_model
             linear += side[s.memory] * width * s.heads * s.dim
-            kept += s.heads * s.dim * holds * (s.memory and (site.causal or site.cross))
         linear += shape.rows * site.n_heads * site.head_dim * site.d_model
+        if site.causal or site.cross:
+            kept = shape.batch * self.mechanism.state_size(site, length, streams)
         outs = shape.rows * site.d_model + sum(side[s.memory] * s.heads * s.dim for s in streams.values())
         return self.mechanism.cost(site, shape) + Cost(linear=linear, activations=outs, state=kept)
 
@@ -106,19 +105,23 @@ class MultiHeadMixer(MixerModule):
         if self.cross:
             assert memory is not None, f"{self.path} reads a memory, and none was given"
             s = grids(self.project(x, ctx, memory=False), x.at)
-            if state is None:
+            if self.mechanism.folds and state is not None and state.filled:
+                return s, memory.at
+            if state is None or self.mechanism.folds:
                 return s | grids(self.project(memory, ctx, memory=True), memory.at), memory.at
             if state.streams is None:  # the first step: from then on the memory's streams are held once per source
                 state.keep(grids(self.project(memory, ctx, memory=True), memory.at), memory.at)
             return s | state.read(), state.span()
         s = self.project(x, ctx, memory=None)
-        if state is None:
+        if state is None or self.mechanism.folds:
             return grids(s, x.at), x.at
         kept, k_at = state.append({n: r for n, r in s.items() if self.streams[n].memory}, x.at)
         return grids({n: r for n, r in s.items() if n not in kept}, x.at) | kept, k_at
 
-    def foldable(self, state: Source, at: Layout, ctx: Context) -> bool:
+    def foldable(self, state: State, at: Layout, ctx: Context) -> bool:
         """Whether several rows of the batch read each source and what one may see is the same for all of them."""
+        if not isinstance(state, Source):
+            return False
         regular = state.streams is not None and (state.per_source or 0) > 1
         return regular and at.full and ctx.mask.everything and self.path not in ctx.captures
 
@@ -148,17 +151,15 @@ class MultiHeadMixer(MixerModule):
             return [m(x) for m in maps]
         weight = torch.cat([m.weight for m in maps])  # type: ignore[misc]
         bias = None if maps[0].bias is None else torch.cat([m.bias for m in maps])  # type: ignore[misc]
-        return list(F.linear(x, weight, bias).split([m.out_features for m in maps], -1))  # type: ignore[misc]
+        return list(F.linear(x, weight, bias).split([m.out_features for m in maps], -1))
 
     def new_state(self, batch: int, capacity: int, dtype, device=None):
-        if self.cross:
+        if self.cross and not self.mechanism.folds:
             return Source.empty(batch, device)
-        if not self.causal:
+        if not self.causal and not self.cross:
             return None
         shapes = {n: (s.heads, s.dim) for n, s in self.streams.items() if s.memory}
-        if self.mechanism.keeps is not None:
-            return Rolling.empty(batch, capacity, self.mechanism.keeps, shapes, dtype, device)
-        return KeyValue.empty(batch, capacity, shapes, dtype, device)
+        return self.mechanism.new_state(batch, capacity, shapes, dtype, device)
 
 
 def grids(rows: dict[str, Tensor], at: Layout) -> dict[str, Tensor]:
