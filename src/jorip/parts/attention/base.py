@@ -74,9 +74,9 @@ class MechanismModule(nn.Module):
     """forward: streams (batch, heads, length, dim) by name -> (batch, heads, q length, dim) and the carry.
 
     keeps: rows that it can ever look back to, None = all: decoding holds no more.
-    folds: instead of rows, decoding holds what they were folded into (linear attention): `new_state` makes it, `forward`
-    finds it as `ctx.part_state(path)` and gets the streams of the new rows only; where a memory is read, `k` and `v`
-    come with the first call alone, which folds them.
+    folds: instead of rows, decoding holds what they were folded into (linear attention): `new_state` makes it,
+    `forward` finds it as `ctx.part_state(path)` and gets the streams of the new rows only; where a memory is read, `k`
+    and `v` come with the first call alone, which folds them.
     """
 
     keeps: int | None = None

@@ -1,0 +1,215 @@
+"""Attention over a sparse pattern (survey 4.1.1, Eq 7): softmax over the pairs that the pattern allows, nothing else.
+
+The definition is a mask over all pairs. Where the pattern allows few of them its tiles are computed instead
+(`program`): time and memory of the pairs that they hold, in training too. Both give the same numbers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from jorip.core.context import Context
+from jorip.core.cost import Cost, Shape
+from jorip.core.errors import ConfigError, Refused
+from jorip.core.mask import Causal, Everything, Mask
+from jorip.core.random import mix_ints, salt
+from jorip.core.site import Site
+from jorip.core.state import State
+from jorip.ops.attention import attend, attention_weights
+from jorip.parts.attention.base import Mechanism, MechanismModule, score_bias
+from jorip.parts.attention.patterns.base import Pattern
+from jorip.parts.attention.sparse.pinned import Pinned
+from jorip.parts.attention.sparse.program import Program, Situation, compile, group_seed, run, seen
+from jorip.parts.attention.sparse.rolling import Rolling
+
+_SHORT = 128  # rows up to which all pairs are computed: tiles have nothing to save there
+_TILE = 64  # rows of a tile where the pattern has no grain of its own
+_SPAN = 512  # rows up to which path lengths are counted, pair by pair
+
+
+class Patterned(Mechanism, abstract=True):
+    """executor: "auto" computes tiles where they hold at most half of all pairs, "dense" always all pairs, "tiles"
+    never. Whatever it says, all pairs are computed where tiles cannot be: under other masks than causal, with a
+    position's bias, and when going on from a state.
+
+    Refused where a memory is read: queries and memory have no common order.
+    """
+
+    executor: Literal["auto", "dense", "tiles"] = "auto"
+
+    def at(self, site: Site) -> Pattern:
+        """The pattern here."""
+        raise TypeError(f"{self.kind} has no pattern")
+
+    def check(self, site: Site) -> None:
+        if site.cross:
+            raise Refused(
+                f"{site.path}: {self.kind} is a pattern over one sequence's own order, a memory has another: use full"
+            )
+        self.at(site).check(site)
+
+    def build(self, site: Site) -> SparseAttention:
+        self.check(site)
+        return SparseAttention(self.at(site), site, site.head_dim**-0.5, self.executor)
+
+    def state_size(self, site, length, streams):
+        first, last = self.at(site).memory or (0, length)
+        return (first + min(length, last)) * sum(s.heads * s.dim for s in streams.values() if s.memory)
+
+    def cost(self, site: Site, shape: Shape) -> Cost:
+        """Of the pairs that are computed, the hidden ones at the edges of tiles included."""
+        pattern = self.at(site)
+        heads, pairs = site.n_heads // len(pattern.groups), 0
+        for i, p in enumerate(pattern.groups):
+            program = program_of(p, shape.length, heads, site.causal, group_seed(seed_of(site), i), "cpu", False)
+            dense = is_dense(program, shape.length, self.executor)
+            pairs += heads * (shape.length**2 if dense else program.pairs(shape.length))
+        return Cost(
+            mixing=2 * shape.batch * pairs * site.head_dim,
+            activations=2 * shape.rows * site.n_heads * site.head_dim,
+            path=layers_to_span(pattern, min(shape.length, _SPAN), site.causal, site.n_heads),
+            sequential=1,
+        )
+
+
+def seed_of(site: Site) -> int:
+    return mix_ints(salt(site.path))
+
+
+@lru_cache(64)
+def program_of(pattern: Pattern, length: int, heads: int, causal: bool, seed: int, device, masks: bool) -> Program:
+    """For sequences of the same length, or where the length does not matter."""
+    n = torch.tensor([length], device=device)
+    return compile(pattern, Situation(n, length, heads, causal, seed, {}), tile_rows(pattern), masks)
+
+
+def tile_rows(pattern: Pattern) -> int:
+    """The largest grain that is a handy tile; short grains are joined."""
+    grains = [g for p in pattern.members_of_union if (g := p.grain) is not None and g <= 2 * _TILE]
+    return _TILE if not grains else max(grains) * max(1, _TILE // (2 * max(grains)))
+
+
+def is_dense(program: Program, length: int, executor: str) -> bool:
+    """Whether all pairs are computed."""
+    if executor != "auto":
+        return executor == "dense"
+    return length <= _SHORT or 2 * program.pairs(length) > length**2
+
+
+def layers_to_span(pattern: Pattern, length: int, causal: bool, heads: int) -> int:
+    """Layers until every row feels every row that it can ever feel, counted on the pairs (marks are nobody)."""
+    place, n = torch.arange(length)[None], torch.tensor([length])
+    none = {
+        t: torch.zeros(1, length, dtype=torch.bool) for p in pattern.members_of_union if (t := getattr(p, "tag", 0))
+    }
+    edges = seen(pattern, Situation(n, length, heads, causal, 0, {}), place, place, none, none)
+    step = edges[0].any(0) & ((place <= place.T) if causal else True) | torch.eye(length, dtype=torch.bool)
+    reached, layers, one = step.float(), 1, step.float()
+    while True:
+        further = (one @ reached > 0).float()
+        if torch.equal(further, reached):
+            return layers
+        reached, layers = further, layers + 1
+
+
+def tags(pattern: Pattern) -> list[str]:
+    """Of the rows that calls mark for it."""
+    return [t for g in pattern.groups for p in g.members_of_union if (t := getattr(p, "tag", None))]
+
+
+@dataclass(frozen=True, eq=False)
+class Shown(Mask):
+    """A mask that was made before: seen (batch, 1 or heads, q, k) bool."""
+
+    seen: Tensor
+    everything = False
+
+    def dense(self, q_at, k_at):
+        return self.seen
+
+
+class SparseAttention(MechanismModule):
+    """pattern: which pairs; its random members draw by the place in the model, so each layer has its own graph."""
+
+    def __init__(self, pattern: Pattern, site: Site, scale: float, executor: str = "auto"):
+        super().__init__()
+        self.pattern, self.scale, self.executor = pattern, scale, executor
+        self.heads, self.causal, self.seed, self.path = site.n_heads, site.causal, seed_of(site), site.path
+
+    def extra_repr(self) -> str:
+        return f"pattern={self.pattern!r}"
+
+    def new_state(self, batch, capacity, shapes, dtype, device=None) -> State:
+        if self.pattern.memory is None:
+            return super().new_state(batch, capacity, shapes, dtype, device)
+        first, window = self.pattern.memory
+        if first:
+            return Pinned.empty(batch, capacity, first, window, shapes, dtype, device)
+        return Rolling.empty(batch, capacity, window, shapes, dtype, device)
+
+    def forward(self, s, q_at, k_at, carry, ctx: Context):
+        q, k, v = s["q"], s["k"], s["v"]
+        programs = self.programs(q_at, k_at, ctx)
+        if programs is None:
+            bias = score_bias(q_at, k_at, ctx)
+            return attend(q, k, v, self.mask(q_at, k_at, ctx), q_at, k_at, self.scale, bias), carry
+        real = None if q_at.full else q_at.real
+        if (group := q.shape[1] // k.shape[1]) > 1:
+            k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
+        each = zip(programs, *(x.chunk(len(programs), 1) for x in (q, k, v)))
+        ys = [run(p, qs, ks, vs, real, self.causal, self.scale) for p, qs, ks, vs in each]
+        return (ys[0] if len(ys) == 1 else torch.cat(ys, 1)), carry
+
+    def weights(self, s, q_at, k_at, ctx):
+        mask, bias = self.mask(q_at, k_at, ctx), score_bias(q_at, k_at, ctx)
+        return attention_weights(s["q"], s["k"], mask, q_at, k_at, self.scale, bias)
+
+    def programs(self, q_at, k_at, ctx: Context) -> list[Program] | None:
+        """One for each group of heads, or None where all pairs are computed."""
+        fits = q_at is k_at and q_at.start is None and isinstance(ctx.mask, Causal | Everything)
+        short = self.executor == "auto" and q_at.longest <= _SHORT
+        if not fits or self.executor == "dense" or short or not q_at.longest:
+            return None
+        if score_bias(q_at, k_at, ctx) is not None:
+            return None
+        found = [self.program(p, i, q_at, ctx) for i, p in enumerate(self.pattern.groups)]
+        dense = [is_dense(p, q_at.longest, self.executor) for p in found]
+        return None if all(dense) else found
+
+    def program(self, pattern: Pattern, group: int, at, ctx: Context) -> Program:
+        heads, seed = self.heads // len(self.pattern.groups), group_seed(self.seed, group)
+        tagged = self.marks(at)
+        own = pattern.uses_length and not at.full
+        if not tagged and not own:
+            return program_of(pattern, at.longest, heads, self.causal, seed, str(at.lengths.device), True)
+        name = ("program", pattern, heads, seed if pattern.uses_length else 0, id(at))
+        if name not in ctx.shared:  # the layout is kept beside it, so that its id cannot come to name another one
+            n = at.lengths if own else at.lengths.new_tensor([at.longest])
+            situation = Situation(n, at.longest, heads, self.causal, seed, tagged)
+            ctx.shared[name] = at, compile(pattern, situation, tile_rows(pattern))
+        return ctx.shared[name][1]
+
+    def mask(self, q_at, k_at, ctx: Context) -> Mask:
+        name = ("pattern", self.pattern, self.seed if self.pattern.uses_length else 0, id(q_at), id(k_at))
+        if name not in ctx.shared:
+            n = torch.zeros_like(q_at.total) if self.causal else q_at.total
+            s = Situation(n, k_at.longest, self.heads, self.causal, self.seed, {})
+            marks = (self.marks(q_at), self.marks(k_at)) if tags(self.pattern) else ({}, {})
+            allowed = seen(self.pattern, s, q_at.grid_order, k_at.grid_order, *marks)
+            ctx.shared[name] = q_at, k_at, Shown(ctx.mask.dense(q_at, k_at) & allowed)
+        return ctx.shared[name][2]
+
+    def marks(self, at) -> dict[str, Tensor]:
+        """(batch, longest) bool by tag. Raises ConfigError where the call marks nothing by that name."""
+        for tag in tags(self.pattern):
+            if tag not in at.tags:
+                raise ConfigError(
+                    f"{self.path}: the rows marked {tag!r} are global here, and this call marks none: "
+                    f"pass marks={{{tag!r}: a bool tensor like the tokens}}"
+                )
+        return {tag: at.grid(at.tags[tag]) for tag in tags(self.pattern)}
