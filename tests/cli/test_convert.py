@@ -71,13 +71,21 @@ def test_a_run_of_ours(task, jorip, runs, tmp_path):
     assert sorted(os.listdir(tmp_path / "y")) == ["model.safetensors", "spec.json", "task.json", "tokenizer.json"]
 
 
+def test_a_run_s_own_checkpoint_is_not_written_over(jorip, runs):
+    best = api.architectures.folder.find(runs / "tag")
+    before = sorted(os.listdir(best))
+    done = jorip("convert", runs / "tag", best, "--format", "jorip", "--dtype", "bfloat16")
+    assert done.code == 2 and f"{best}: is what {runs / 'tag'} means: give another folder to write" in done.err
+    assert sorted(os.listdir(best)) == before
+
+
 def test_our_own_tokenizer_goes_with_a_model_that_they_have(jorip, runs, tmp_path):
     import transformers
 
     found = api.load(runs / "language_model")
     model = api.recipe("gpt2", vocab_size=found.spec.vocab_size, max_len=16, d_model=8, n_layers=1, n_heads=2).build()
     folder = api.save(model, tmp_path / "own")
-    tokenizer = api.architectures.folder.find(runs / "language_model") / "tokenizer.json"  # type: ignore[attr-defined]
+    tokenizer = api.architectures.folder.find(runs / "language_model") / "tokenizer.json"
     (folder / "tokenizer.json").write_bytes(tokenizer.read_bytes())
     assert jorip("convert", folder, tmp_path / "x", "--format", "hf").code == 0
     config = json.loads((tmp_path / "x" / "config.json").read_text("utf-8"))
@@ -89,6 +97,28 @@ def test_our_own_tokenizer_goes_with_a_model_that_they_have(jorip, runs, tmp_pat
     assert opened.encode(text, add_special_tokens=False) == Tokenizer.load(folder).encode(text)
     assert (opened.bos_token, opened.eos_token_id) == ("<bos>", 2)
     assert same(api.load(tmp_path / "x"), model)
+
+
+def test_a_run_of_ours_that_answers_questions(jorip, tmp_path):
+    """Its `labels` say that questions may have no answer: they are not the names of classes."""
+    import transformers
+
+    rows = [{"context": "a b c", "question": "d", "answers": ["b"]}, {"context": "a", "question": "d", "answers": []}]
+    (tmp_path / "qa.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows), encoding="utf-8")
+    (tmp_path / "qa.yaml").write_text(
+        "task: question_answering\ndata: {train: qa.jsonl, val: qa.jsonl}\ntokenizer: {kind: character}\n"
+        "model: {recipe: bert-base, override: {d_model: 8, n_layers: 1, n_heads: 2, layer.feed_forward.d_ff: 9}}\n"
+        "training: {steps: 1, evaluate_every: 1, threads: 1, schedule: {kind: constant}}\n",
+        encoding="utf-8",
+    )
+    assert jorip("train", tmp_path / "qa.yaml", "--out", tmp_path / "run").code == 0
+    assert json.loads((api.architectures.folder.find(tmp_path / "run") / "task.json").read_text("utf-8"))["labels"]
+    assert jorip("convert", tmp_path / "run", tmp_path / "x", "--format", "hf").code == 0
+    theirs = transformers.BertForQuestionAnswering.from_pretrained(tmp_path / "x").eval()
+    ids = torch.randint(6, theirs.config.vocab_size, (2, 7))
+    with torch.no_grad():
+        out, mine = theirs(ids), api.load(tmp_path / "run").eval()(ids).logits
+    torch.testing.assert_close(torch.stack([out.start_logits, out.end_logits], -1), mine)
 
 
 @pytest.mark.parametrize(

@@ -107,3 +107,17 @@ def test_meanings_come_from_the_parts():
     assert meaning("readout.tied", spec) == "the token embedding is the output matrix"
     assert meaning("norm", spec) == "after the last layer (pre-norm stacks need it)"
     assert meaning("norm.eps", spec) == meaning("d_model", spec) == meaning("nowhere.at.all", spec) == ""
+
+
+def test_layers_are_counted_on_their_own_side(jorip, tmp_path):
+    """Two of six encoder layers are not all of them, although the decoder has two."""
+    base = recipe("transformer-tiny").override({"encoder.n_layers": 6})
+    for name, changes in {
+        "a": {},
+        "b": {f"encoder.layers.{i}.dropout": 0.3 for i in (0, 1)},
+        "c": {"encoder.layers.3.mixer": {"lstm": {"d_hidden": 24}}},
+    }.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(base.override(changes).to_dict()), encoding="utf-8")
+    assert "encoder.layers.0-1.dropout" in jorip("diff", tmp_path / "a.json", tmp_path / "b.json").out
+    found = jorip("diff", tmp_path / "a.json", tmp_path / "c.json").out
+    assert "encoder.layers.3.mixer" in found and "encoder.layers.3.mixer.d_hidden" in found

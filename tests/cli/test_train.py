@@ -123,3 +123,18 @@ def test_bad_data(jorip, place, tmp_path, name, content, message):
     source = json.dumps({"path": str(tmp_path / name)})
     done = jorip("train", place / "classify.yaml", f"data.train={source}", "--out", tmp_path / "run")
     assert done.code == 3 and message in done.err.lower() and name in done.err
+
+
+def test_texts_that_are_cut_and_rows_that_are_put_aside_are_said(jorip, place, tmp_path):
+    rows = "text\tlabel\n" + "정말 좋은 영화\tgood\n지루한 영화\tbad\n" * 6 + "no label\n"
+    (tmp_path / "films.tsv").write_text(rows, encoding="utf-8")
+    run = (place / "classify.yaml").read_text(encoding="utf-8")
+    source = "{path: films.tsv, bad_rows: 1}"
+    (tmp_path / "run.yaml").write_text(run.replace("films.tsv", source), encoding="utf-8")
+    done = jorip("train", tmp_path / "run.yaml", "data.max_len=8", "--out", tmp_path / "run")
+    assert done.code == 0, done.err
+    assert "warning: train: 6 of 12 examples are cut at 8 tokens\n" in done.err
+    assert "warning: val: 6 of 12 examples are cut at 8 tokens\n" in done.err
+    assert "warning: 2 bad rows are put aside, in quarantine.jsonl\n" in done.err
+    (first, _) = (tmp_path / "run" / "quarantine.jsonl").read_text(encoding="utf-8").splitlines()
+    assert json.loads(first)["line"] == 14

@@ -52,6 +52,19 @@ def test_predict_reads_files_and_standard_input(jorip, runs, tmp_path, typed):
         assert jorip("predict", runs / "tag", *call).out == args
 
 
+@pytest.mark.parametrize("way", [(), ("--json",)])
+def test_predict_says_how_many_texts_it_cut(jorip, place, tmp_path, way):
+    """Once, on standard error; the answers are on standard output as always."""
+    small = ("training.steps=1", "training.evaluate_every=1", "data.max_len=12")
+    assert jorip("train", place / "classify.yaml", *small, "--out", tmp_path / "run").code == 0
+    texts = ["영화"] * 300 + ["정말 " * 9, "지루한 " * 9]  # more than are read at a time
+    (tmp_path / "texts.txt").write_text("\n".join(texts) + "\n", encoding="utf-8")
+    done = jorip("predict", tmp_path / "run", "--input", tmp_path / "texts.txt", *way)
+    assert done.code == 0 and done.err == "warning: 2 of 302 inputs were cut at 12 tokens\n"
+    assert len(done.json if way else done.out.splitlines()) == 302
+    assert jorip("predict", tmp_path / "run", *texts[:2], *way).err == ""
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [

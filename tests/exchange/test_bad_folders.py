@@ -263,7 +263,7 @@ def test_labels(names, says, tmp_path):
     config, tensors = theirs("gpt2")
     config["architectures"] = ["GPT2ForSequenceClassification"]
     folder = put(tmp_path / "m", config, tensors | {"score.weight": torch.ones(2, 8)})
-    assert jorip.load(folder).spec.readout.n_classes == 2  # type: ignore[attr-defined]
+    assert jorip.load(folder).spec.readout.n_classes == 2
     refused(reconfigure(folder, **names), says)
 
 
@@ -354,6 +354,14 @@ def test_pickles_are_not_opened(name, folder, tmp_path):
     refused(folder, f"{folder}: {name} is a pickle, which can run any code when it is opened", "convert it: python -c")
     refused(folder / name, f"{name} is a pickle")
     assert not (tmp_path / "canary").exists()
+
+
+def test_no_command_is_made_of_a_name_that_could_be_one(folder):
+    (folder / "model.safetensors").unlink()
+    name = "a'$(touch x)'.bin"
+    (folder / name).write_bytes(b"")
+    said = refused(folder, f"{name} is a pickle", "save it again as model.safetensors, if you trust who made it")
+    assert "python -c" not in said
 
 
 def test_the_way_to_convert_a_pickle_works(folder, tmp_path):

@@ -2,6 +2,7 @@
 
 import builtins
 import json
+import re
 import sys
 
 import pytest
@@ -227,6 +228,18 @@ def test_what_came_with_it_is_written_back(tmp_path):
     config_ = json.loads((tmp_path / "out" / "tokenizer_config.json").read_text(encoding="utf-8"))
     assert config_["added_tokens_decoder"]["400"] == token("<|im_start|>")
     assert config_["tokenizer_class"] == "Qwen2Tokenizer" and config_["pad_token"] == END
+
+
+@pytest.mark.parametrize(
+    ("text", "says"), [("{,}", "damaged: not valid JSON"), ("[1]", "a mapping is expected, found list")]
+)
+def test_a_damaged_config_is_named_whoever_reads_it(text, says, tmp_path):
+    (tmp_path / "out").mkdir()
+    path = load_tokenizer(make("bert-json", tmp_path)).save(tmp_path / "out").with_name("tokenizer_config.json")
+    path.write_text(text, encoding="utf-8")
+    for read in (Tokenizer.load, load_tokenizer):
+        with pytest.raises(CheckpointError, match=f"{re.escape(str(path))}: .*{says}"):
+            read(tmp_path / "out")
 
 
 def test_symbols_that_a_sentencepiece_model_defines(tmp_path):

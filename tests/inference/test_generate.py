@@ -154,6 +154,15 @@ def test_model_generate_is_the_same(decoder, ragged):
         ({"min_new_tokens": 5, "max_new_tokens": 4}, "min_new_tokens=5 is more than max_new_tokens=4"),
         ({"eos": VOCAB}, f"eos must be an id of the vocabulary, 0 to {VOCAB - 1}, found {VOCAB}"),
         ({"forbid": (1, 99)}, "forbid must be an id"),
+        ({"forbid": 5}, "forbid must be ids, in a list or a tuple, found 5"),
+        ({"eos": 1.5}, "eos must be ids, in a list or a tuple, found 1.5"),
+        ({"eos": True}, "eos must be ids, in a list or a tuple, found True"),
+        ({"eos": [True]}, "eos must be an id of the vocabulary, .*, found True"),
+        ({"beams": None}, "beams must be a whole number of at least 1, found None"),
+        ({"max_new_tokens": None}, "max_new_tokens must be a whole number of at least 0, found None"),
+        ({"length_penalty": None, "beams": 2}, "length_penalty must be a number, found None"),
+        ({"repetition_penalty": None}, "repetition_penalty must be a number, found None"),
+        ({"temperature": 1.0, "seed": 1.5}, "seed must be a whole number or None, found 1.5"),
         ({"forbid": tuple(range(VOCAB))}, "forbid leaves none"),
         ({"forbid": tuple(range(1, VOCAB)), "eos": 0, "min_new_tokens": 1}, "forbid leaves none"),
     ],
@@ -190,6 +199,8 @@ def test_ids_and_weights_that_are_no_good_say_so(decoder, pair):
         generate(decoder, torch.tensor([[4, 77]]))
     with pytest.raises(DataError, match="tokens must be integer ids"):
         generate(decoder, torch.zeros(1, 2))
+    with pytest.raises(DataError, match=r"tokens are a tensor \(batch, length\) of ids, or Packed, found list"):
+        generate(decoder, [[4, 5]])
     with pytest.raises(ConfigError, match="give bos"):
         generate(build(encoder_decoder(vocab_size=1)), torch.tensor([[0]]))
     with torch.no_grad():

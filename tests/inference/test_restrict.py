@@ -3,12 +3,13 @@
 import pytest
 import torch
 
+import jorip
 from jorip.core.errors import ConfigError
 from jorip.core.layout import Packed
 from jorip.inference.generate import decode, generate, stream
 from jorip.inference.options import Options
 from jorip.inference.restrict import Restriction
-from tests.inference.tiny_models import VOCAB, padded
+from tests.inference.tiny_models import LAW, VOCAB, build, padded
 
 PROMPTS = [torch.tensor(p) for p in ([5, 3, 5, 3], [7], [4, 4, 4])]
 PROMPT = torch.tensor([[5, 3, 7], [4, 4, 4]])
@@ -36,6 +37,19 @@ def test_no_ngram_comes_twice(n):
         order = torch.randperm(3, generator=g)
         rule.select(order)
         rows = [rows[i] for i in order.tolist()]
+
+
+@pytest.mark.parametrize("way", [{}, {"temperature": 1.0, "seed": 0}, {"beams": 2}, {"beams": 9}])
+def test_when_no_token_may_come_any_more(way):
+    """Of four ids two are in the prompt: the third new token cannot be. Ends that were reached before count."""
+    model = build(jorip.Decoder(vocab_size=4, d_model=8, n_layers=1, n_heads=2, init=LAW), 0).eval()
+    prompt = torch.tensor([[3, 0]])
+    with pytest.raises(ConfigError, match="no_repeat_ngram=1 leaves no token that may come next in some row: raise it"):
+        decode(model, prompt, no_repeat_ngram=1, max_new_tokens=6, **way)
+    assert sorted(generate(model, prompt, no_repeat_ngram=1, max_new_tokens=2, **way)[0].tolist()) == [1, 2]
+    if "beams" in way:
+        out = decode(model, prompt, no_repeat_ngram=1, max_new_tokens=6, eos=2, **way)
+        assert out.ended == ["eos"] and torch.isfinite(out.scores).all()
 
 
 def test_repeated_tokens_are_lowered_on_both_sides_of_zero():

@@ -75,7 +75,7 @@ def same(ours: torch.Tensor, theirs: torch.Tensor, mask: torch.Tensor, tolerance
 
 def check(
     theirs, tmp_path: Path, vocab: int, sides=("right", "left"), tolerance: float = 1e-10, generates: bool = True
-) -> jorip.architectures.base.Model:  # type: ignore[name-defined]
+) -> jorip.architectures.base.Model:
     """A model with (batch, length) inputs and one output per position: base models, LM and token heads."""
     theirs = shake(theirs).double().eval()
     folder = save(theirs, tmp_path / "theirs")

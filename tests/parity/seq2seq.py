@@ -28,7 +28,7 @@ def check_pairs(
     sides=("right",),
     tolerance: float = 1e-10,
     generates: bool = True,
-) -> jorip.architectures.base.Model:  # type: ignore[name-defined]
+) -> jorip.architectures.base.Model:
     """sides: where sources and targets are padded; models with absolute positions and no `position_ids` know the right
     only. Returns our model."""
     theirs = shake_buffers(shake(theirs)).double().eval()

@@ -41,12 +41,22 @@ def long_config(tmp_path, **data):
 def test_a_run_with_each_strategy(strategy, tmp_path):
     config = long_config(tmp_path, long=strategy)
     task = prepare(config)
-    assert int(max(task.model.spec.vocab_size, 1)) and len(task.train) == 16
+    assert task.model.spec.vocab_size == task.tokenizer.vocab_size and len(task.train) == 16
     train(task, config.training, tmp_path / "run")
     opened = open_run(tmp_path / "run")
     assert 0 <= opened.evaluate("test")["accuracy"] <= 1
     (row,) = opened.predict(["so so so so so so so so good it is"])
-    assert row["prediction"] in "pn" and opened.task.cut == strategy.startswith("head")
+    assert row["prediction"] in ("p", "n") and opened.task.cut == strategy.startswith("head")
+
+
+def test_hierarchical_needs_an_encoder(tmp_path):
+    """A decoder's layers would read both sides, which it never learned."""
+    config = long_config(tmp_path, long="hierarchical")
+    model = ModelConfig(recipe="decoder-small", override=config.model.override)
+    with pytest.raises(
+        ConfigError, match=r"data\.long: hierarchical stands on an encoder, found a decoder, whose tokens"
+    ):
+        prepare(config.model_copy(update={"model": model}))
 
 
 def test_windows_are_decided_together(tmp_path):
@@ -94,4 +104,4 @@ def test_hierarchical_starts_from_an_encoder(tmp_path):
     task = prepare(config)
     assert "fresh: upper." in str(task.transplant)
     train(task, config.training, tmp_path / "second")
-    assert open_run(tmp_path / "second").predict(["so good"])[0]["prediction"] in "pn"
+    assert open_run(tmp_path / "second").predict(["so good"])[0]["prediction"] in ("p", "n")

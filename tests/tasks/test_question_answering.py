@@ -35,6 +35,15 @@ def test_windows_cover_the_context(words, limit, stride):
     assert limit is not None or len(found) == 1
 
 
+def test_questions_that_are_cut_are_counted(tmp_path):
+    """The context goes on in further windows; of the question the end is lost."""
+    task = prepare(config(tmp_path, ROWS))
+    long, short = {"context": "Kim lives now " * 30, "question": "where ? " * 30}, {"context": "Kim", "question": "?"}
+    assert len(task.predict([long, short, long | {"question": "where"}])) == 3 and task.cut == 1
+    more = [{"row": i, "answers": [], "starts": []} | r for i, r in enumerate([long, short])]
+    assert task.encode(more, "val").truncated == 1
+
+
 def test_places_and_spans_are_inverse(words):
     (w,) = windows(0, words, "who?", TEXT, None, None)
     start = TEXT.index("Busan")

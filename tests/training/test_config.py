@@ -43,7 +43,7 @@ def test_several_problems_are_told_at_once():
 
 def test_not_a_section():
     with pytest.raises(ConfigError, match="training: must be a section of keys and values, found 'fast'"):
-        train_config("fast")  # type: ignore[arg-type]
+        train_config("fast")
 
 
 def test_minutes_with_a_schedule_that_needs_no_end():

@@ -73,7 +73,7 @@ def telling(c: Change, a: Spec, b: Spec) -> bool:
 
     if ABSENT not in (c.a, c.b):
         return True
-    if (layer := _LAYER.search(c.path)) and int(layer[1]) >= common_layers(a, b):
+    if (layer := _LAYER.search(c.path)) and int(layer[1]) >= common_layers(c.path, a, b):
         return False
     owner, (*above, name) = (a if c.b == ABSENT else b), c.path.split(".")
     for step in above:
@@ -94,7 +94,7 @@ def together(found: list[Change], a: Spec, b: Spec) -> list[tuple[str, Change]]:
         if len(same) > 1 and {p for p in every if last(p) == last(c.path)} == same:
             shown = f"**.{last(c.path)}"
         else:
-            shown = layers(sides(c.path, same), c.path, same, common_layers(a, b))
+            shown = layers(sides(c.path, same), c.path, same, common_layers(c.path, a, b))
         rows.setdefault(shown, c)
     return list(rows.items())
 
@@ -109,9 +109,16 @@ def sides(path: str, same: set[str]) -> str:
     return _SIDE.sub("{encoder,decoder}.", path) if both <= same and len(both) > 1 else path
 
 
-def common_layers(a: Spec, b: Spec) -> int:
-    """How many layers both have."""
-    return min(getattr(getattr(s, "decoder", s), "n_layers", 0) for s in (a, b))
+def common_layers(path: str, a: Spec, b: Spec) -> int:
+    """How many layers both have in the stack that a path is in."""
+    from jorip.cli.meaning import step_into
+
+    stacks: list[Any] = [a, b]
+    for step in path.split("."):
+        if step == "layers":
+            break
+        stacks = [step_into(s, step) for s in stacks]
+    return min(getattr(s, "n_layers", 0) for s in stacks)
 
 
 def layers(shown: str, path: str, same: set[str], n_layers: int) -> str:

@@ -96,7 +96,7 @@ class _Both(Mask):
     everything = False
 
     @property
-    def causal(self):  # type: ignore[override]
+    def causal(self):
         return self.a.causal or self.b.causal
 
     def allow(self, *args):
@@ -110,7 +110,7 @@ class _Either(Mask):
     everything = False
 
     @property
-    def causal(self):  # type: ignore[override]
+    def causal(self):
         return self.a.causal and self.b.causal
 
     def allow(self, *args):

@@ -57,8 +57,8 @@ class Kept:
 
     batch = property(lambda s: s.lengths.shape[0])
     full = property(lambda s: bool((s.lengths == s.longest).all()))
-    real = property(Layout.real.fget)  # type: ignore[attr-defined]
-    grid_order = property(Layout.grid_order.fget)  # type: ignore[attr-defined]
+    real = property(Layout.real.fget)
+    grid_order = property(Layout.grid_order.fget)
 
 
 @dataclass

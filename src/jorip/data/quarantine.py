@@ -8,6 +8,7 @@ from pathlib import Path
 from jorip.core.errors import DataError
 from jorip.data.files import printable
 
+ASIDE = "quarantine.jsonl"  # in a run's folder
 _KEPT = 10_000  # entries in memory and on disk; beyond, only the count goes on
 
 

@@ -50,8 +50,8 @@ class LoadedTokenizer(Tokenizer):
         self._bytes = of_bytes(inner)
         model = type(inner.model).__name__
         self.kind = _KINDS[model] if model != "BPE" else "bpe" if self._bytes else "pieces"
-        self.config: dict[str, Any] = _config(self.files)
-        named = {n: _content(self.config.get(f"{n}_token")) for n in NAMES}
+        self.config: dict[str, Any] = mapping(self.files, CONFIG)
+        named = {n: content(self.config.get(f"{n}_token")) for n in NAMES}
         for name, token in named.items():
             setattr(self, name, None if token is None else inner.token_to_id(token))
         self.vocab_size = 1 + max(inner.get_vocab().values(), default=-1)
@@ -65,14 +65,14 @@ class LoadedTokenizer(Tokenizer):
     @staticmethod
     def saved(inner: Any, files: Mapping[str, str], where: str) -> "LoadedTokenizer":
         """As `save` wrote it. Raises CheckpointError for other folders, whose config has to be heeded first."""
-        if MARK not in _config(files, where):
+        if MARK not in mapping(files, CONFIG, str(Path(where).parent)):
             raise CheckpointError(
                 f"{where}: ids 0 to 5 are not the special tokens of jorip's tokenizers: open the tokenizer of a "
                 "Hugging Face folder with jorip.load_tokenizer"
             )
         return LoadedTokenizer(inner, files)
 
-    def __getstate__(self) -> dict[str, Any]:  # type: ignore[override]
+    def __getstate__(self) -> dict[str, Any]:
         return {"json": self.inner.to_str(), "files": self.files, "notes": self.notes}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -198,17 +198,20 @@ def side_files(folder: Path) -> dict[str, str]:
     return found
 
 
-def _config(files: Mapping[str, str], where: str = "tokenizer") -> dict[str, Any]:
+def mapping(files: Mapping[str, str], name: str, where: str = "") -> dict[str, Any]:
+    """One of the JSON files that lie together, by their texts; empty when it is not there. where: their folder, for the
+    CheckpointError of a damaged one."""
     try:
-        found = loads(files.get(CONFIG, "{}").encode())
+        found = loads(files.get(name, "{}").encode())
     except ValueError as e:
-        raise CheckpointError(f"{where}: {CONFIG} is damaged: not valid JSON ({e})") from None
+        raise CheckpointError(f"{Path(where) / name}: damaged: not valid JSON ({e})") from None
     if not isinstance(found, dict):
-        raise CheckpointError(f"{where}: {CONFIG} is damaged: a mapping is expected, found {type(found).__name__}")
+        kind = type(found).__name__
+        raise CheckpointError(f"{Path(where) / name}: damaged: a mapping is expected, found {kind}")
     return found
 
 
-def _content(token: Any) -> str | None:
+def content(token: Any) -> str | None:
     """A special token is written as its text, or as a mapping with it."""
     found = token.get("content") if isinstance(token, dict) else token
     return found if isinstance(found, str) else None

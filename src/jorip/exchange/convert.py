@@ -16,7 +16,7 @@ from jorip.core.tensor_file import finite
 from jorip.data.tokenizers import BOS, EOS, SPECIALS, read
 from jorip.exchange.install import copy, write_json
 from jorip.exchange.load import find, is_theirs, load, read_folder
-from jorip.exchange.origin import Origin, tokenizer_files
+from jorip.exchange.origin import Origin, readout_of, tokenizer_files
 from jorip.exchange.save import save
 from jorip.exchange.shards import small_json
 
@@ -57,16 +57,19 @@ def convert(source: str, target: Path, format: Literal["hf", "jorip"], dtype: st
     theirs = is_theirs(path)
     model = read_folder(path, name) if theirs else load(path)
     folder = path if theirs else ours.find(path)
+    if folder.resolve() == target.resolve():
+        raise ConfigError(f"{target}: is what {source} means: give another folder to write")
     own = model.origin is None and is_own_tokenizer(folder / TOKENIZER_JSON)
     if own and format == "hf":
-        model.origin = Origin("", "", {"bos": BOS, "eos": EOS}, task_labels(folder), folder)
+        labels = task_labels(folder) if hasattr(readout_of(model.spec), "n_classes") else []
+        model.origin = Origin("", "", {"bos": BOS, "eos": EOS}, labels, folder)
     if dtype is not None:
         cast(model, getattr(torch, dtype), dtype, name)
     save(model, target, format=format)
     if own and format == "hf":
         write_json(target / "tokenizer_config.json", _OWN)
-    elif own:
-        copy([folder / n for n in (TOKENIZER_JSON, TASK) if (folder / n).is_file()], target)
+    elif format == "jorip" and not theirs:  # what it was trained for, and a tokenizer that came with no checkpoint
+        copy([folder / n for n in (*([TOKENIZER_JSON] if own else []), TASK) if (folder / n).is_file()], target)
     types = {str(p.dtype).removeprefix("torch."): None for p in model.parameters()}
     lines, account = ([], {}) if model.origin is None else (model.origin.lines, model.origin.account)
     files = {p.name: p.stat().st_size for p in sorted(target.iterdir()) if p.is_file()}

@@ -90,7 +90,7 @@ def read_folder(folder: Path, source: str = "") -> Model:
     model, rules, weights, origin, idle = prepare(folder, source)
     try:
         fill(model, rules.load(weights, wanted(model), own=True))
-        origin.unread = {key: weights[key] for key in idle}
+        origin.unread = {key: weights[key].clone() for key in idle}
     except NotTied as e:
         raise named(folder, CheckpointError(f"{e}{untied(origin, e.rule)}")) from None
     except CheckpointError as e:

@@ -114,6 +114,11 @@ def read_origin(folder: Path) -> Origin | None:
     return origin
 
 
+def readout_of(spec: Any) -> Any:
+    """The readout's spec, of an encoder-decoder its decoder's; None where there is none."""
+    return getattr(getattr(spec, "decoder", spec), "readout", None)
+
+
 def special_ids(values: Mapping[str, Any]) -> dict[str, Any]:
     """bos, eos, pad, decoder_start ...: what `<name>_token_id` says."""
     return {k.removesuffix("_token_id"): v for k, v in values.items() if k.endswith("_token_id") and v is not None}

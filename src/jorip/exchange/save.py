@@ -83,7 +83,7 @@ def describe(model: Model, origin: Origin | None) -> tuple[dict[str, Any], dict[
         found = kind.rules(model.spec).save(dict(model.named_parameters()), prefixed(kind, head, config, origin))
         for key, t in origin.unread.items() if origin is not None and origin.head == head else ():
             if key in found and found[key].shape == t.shape:
-                found[key] = t
+                found[key] = t.to(found[key].dtype)
         return config, found
     closest = min(reasons, key=lambda e: e.distance)
     lines = closest.lines[:6] + ([f"and {len(closest.lines) - 6} more"] if len(closest.lines) > 6 else [])

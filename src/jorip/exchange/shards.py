@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from math import prod
@@ -18,6 +19,7 @@ from jorip.core.tensor_file import TensorFile, finite
 
 INDEX = "model.safetensors.index.json"
 _FOREIGN = {".bin": "a pickle", ".pt": "a pickle", ".pth": "a pickle", ".ckpt": "a pickle", ".pkl": "a pickle"}
+_PLAIN = re.compile(r"[\w.+-]+", re.ASCII)
 _FOREIGN |= {".h5": "TensorFlow's", ".msgpack": "Flax's", ".onnx": "ONNX's", ".gguf": "llama.cpp's"}
 
 
@@ -125,9 +127,12 @@ def no_weights(folder: Path) -> str:
     for name in sorted(p.name for p in folder.iterdir()):
         kind = _FOREIGN.get(Path(name).suffix)
         if kind == "a pickle":
+            why = f"{name} is a pickle, which can run any code when it is opened: jorip reads safetensors only"
+            if not _PLAIN.fullmatch(name):  # a name can be code, too, in a command that is copied into a shell
+                return f"{why}: save it again as {WEIGHTS}, if you trust who made it"
             return (
-                f"{name} is a pickle, which can run any code when it is opened: jorip reads safetensors only. If you "
-                'trust who made it, convert it: python -c "import torch, safetensors.torch as s; s.save_file({k: '
+                f"{why}. If you trust who made it, "
+                'convert it: python -c "import torch, safetensors.torch as s; s.save_file({k: '
                 f"t.clone().contiguous() for k, t in torch.load('{name}', weights_only=True).items()}}, "
                 f"'{WEIGHTS}', {{'format': 'pt'}})\""
             )

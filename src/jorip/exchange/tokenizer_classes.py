@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from jorip.data.tokenizer_loaded import content
 from jorip.exchange.tokenizer_files import Pieces
 
 Options = Mapping[str, Any]
@@ -45,7 +46,7 @@ def _bert(pieces: Pieces, options: Options) -> Any:
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
     unk = content(options.get("unk_token")) or "[UNK]"
-    inner = Tokenizer(models.WordPiece(pieces.vocab, unk_token=unk))  # type: ignore[arg-type]
+    inner = Tokenizer(models.WordPiece(pieces.ids, unk_token=unk))
     inner.normalizer = normalizers.BertNormalizer(
         clean_text=True,
         handle_chinese_chars=options.get("tokenize_chinese_chars", True),
@@ -70,7 +71,7 @@ def _bytes(pieces: Pieces, options: Options) -> Any:
 def _bpe(pieces: Pieces, **more: Any) -> Any:
     from tokenizers import models
 
-    return models.BPE(pieces.vocab, pieces.merges, dropout=None, **more)  # type: ignore[arg-type]
+    return models.BPE(pieces.ids, pieces.merges, dropout=None, **more)
 
 
 def _qwen(pieces: Pieces, options: Options) -> Any:
@@ -116,7 +117,7 @@ def _llama(pieces: Pieces, options: Options) -> Any:
 def _t5(pieces: Pieces, options: Options) -> Any:
     from tokenizers import Tokenizer, models, normalizers
 
-    vocab = list(pieces.vocab.items()) if isinstance(pieces.vocab, dict) else pieces.vocab
+    vocab = pieces.scores
     if pieces.whole is None:  # a .model has no sentinels, a tokenizer.json has them
         vocab = [*vocab, *((token, 0.0) for token in reversed(_sentinels(options)))]
     inner = Tokenizer(models.Unigram(vocab, unk_id=2, byte_fallback=False))
@@ -134,7 +135,7 @@ def _sentinels(options: Options) -> list[str]:
 def _albert(pieces: Pieces, options: Options) -> Any:
     from tokenizers import Tokenizer, models, normalizers
 
-    inner = Tokenizer(models.Unigram(pieces.vocab, unk_id=1, byte_fallback=False))  # type: ignore[arg-type]
+    inner = Tokenizer(models.Unigram(pieces.scores, unk_id=1, byte_fallback=False))
     steps: list[Any] = [normalizers.Replace("``", '"'), normalizers.Replace("''", '"')]
     if not options.get("keep_accents", False):
         steps += [normalizers.NFKD(), normalizers.StripAccents()]
@@ -151,8 +152,8 @@ def _big_bird(pieces: Pieces, options: Options) -> Any:
     from tokenizers import Regex, Tokenizer, models, normalizers
 
     unk = content(options.get("unk_token")) or "<unk>"
-    found = [i for i, (token, score) in enumerate(pieces.vocab) if token == unk and score == 0.0]  # type: ignore[misc]
-    inner = Tokenizer(models.Unigram(pieces.vocab, unk_id=found[0] if found else 100, byte_fallback=False))  # type: ignore[arg-type]
+    found = [i for i, (token, score) in enumerate(pieces.scores) if token == unk and score == 0.0]
+    inner = Tokenizer(models.Unigram(pieces.scores, unk_id=found[0] if found else 100, byte_fallback=False))
     inner.normalizer = normalizers.Sequence(
         [normalizers.Strip(left=False, right=False), normalizers.Replace(Regex(" {2,}"), _BAR)]
     )
@@ -193,12 +194,6 @@ def _eos(tokens: dict[str, tuple[str, int]], options: Options) -> Any:
     return processors.TemplateProcessing(
         single=["$A", "</s>"], pair=["$A", "</s>", "$B", "</s>"], special_tokens=[("</s>", tokens["eos"][1])]
     )
-
-
-def content(token: Any) -> str | None:
-    """A special token is written as its text, or as a mapping with it."""
-    found = token.get("content") if isinstance(token, dict) else token
-    return found if isinstance(found, str) else None
 
 
 def _names(**tokens: str) -> dict[str, str]:

@@ -32,6 +32,18 @@ class Pieces:
     charsmap: bytes | None = None
     whole: Any = None
 
+    @property
+    def ids(self) -> dict[str, int]:
+        """The vocabulary of every kind but Unigram."""
+        assert isinstance(self.vocab, dict), self.kind
+        return self.vocab
+
+    @property
+    def scores(self) -> list[tuple[str, float]]:
+        """The vocabulary of Unigram, in order."""
+        assert isinstance(self.vocab, list), self.kind
+        return self.vocab
+
     def has(self, token: str) -> bool:
         if isinstance(self.vocab, dict):
             return token in self.vocab

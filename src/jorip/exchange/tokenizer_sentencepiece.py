@@ -61,7 +61,7 @@ def _parse(path: Path) -> Any:
     try:
         if (size := path.stat().st_size) > LARGEST:
             raise CheckpointError(f"{path}: {size / 2**20:.0f} MiB is too large for a tokenizer ({LARGEST >> 20} MiB)")
-        proto = protocol.ModelProto()  # type: ignore[attr-defined]
+        proto = protocol.ModelProto()  # type: ignore[attr-defined]  # its classes are made at run time
         proto.ParseFromString(path.read_bytes())
         _ = [p.piece for p in proto.pieces]
     except OSError as e:

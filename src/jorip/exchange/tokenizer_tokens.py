@@ -11,26 +11,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from jorip.core.errors import CheckpointError
-from jorip.core.strict_json import loads
-from jorip.data.tokenizer_loaded import NAMES
-from jorip.exchange.tokenizer_classes import TokenizerClass, content
+from jorip.data.tokenizer_loaded import NAMES, content, mapping
+from jorip.exchange.tokenizer_classes import TokenizerClass
 from jorip.exchange.tokenizer_files import Pieces
 
 _FLAGS = ("lstrip", "rstrip", "single_word", "normalized", "special")
 _MOST = 10_000  # sentinels: a hundred times what T5 has
 _EXTRA, _OLD_EXTRA = "extra_special_tokens", "additional_special_tokens"
 _ORDER = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")  # in which transformers gives ids to those that have none
-
-
-def mapping(files: Mapping[str, str], name: str, where: str) -> dict[str, Any]:
-    """A JSON file of the folder; empty when it is not there."""
-    try:
-        found = loads(files.get(name, "{}").encode())
-    except ValueError as e:
-        raise CheckpointError(f"{where}/{name}: damaged: not valid JSON ({e})") from None
-    if not isinstance(found, dict):
-        raise CheckpointError(f"{where}/{name}: damaged: a mapping is expected, found {type(found).__name__}")
-    return found
 
 
 def options_of(files: Mapping[str, str], has_json: bool, where: str) -> dict[str, Any]:

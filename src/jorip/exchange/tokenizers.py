@@ -15,12 +15,12 @@ from typing import Any
 from jorip.architectures.locate import parse as parse_json
 from jorip.architectures.locate import read_json
 from jorip.core.errors import CheckpointError, did_you_mean
-from jorip.data.tokenizer_loaded import CONFIG, MARK, NAMES, LoadedTokenizer, of_bytes, shown, side_files
+from jorip.data.tokenizer_loaded import CONFIG, MARK, NAMES, LoadedTokenizer, mapping, of_bytes, shown, side_files
 from jorip.data.tokenizers import Tokenizer, is_own
 from jorip.exchange.origin import read_origin
 from jorip.exchange.tokenizer_classes import CLASSES, TokenizerClass
 from jorip.exchange.tokenizer_files import JSON, Pieces, from_files, from_json, open_json
-from jorip.exchange.tokenizer_tokens import add_tokens, mapping, options_of, set_template
+from jorip.exchange.tokenizer_tokens import add_tokens, options_of, set_template
 
 GENERIC = "PreTrainedTokenizerFast"  # takes tokenizer.json as it stands, in every version of transformers
 _OF_MODEL = {

@@ -21,7 +21,7 @@ from torch import Tensor
 from jorip.inference.generated import Generated, reasons
 from jorip.inference.largest import largest
 from jorip.inference.options import LengthNorm
-from jorip.inference.session import Session
+from jorip.inference.session import Session, nothing_left
 
 _NEVER = float("-inf")
 
@@ -69,7 +69,10 @@ class Running:
         n, beams = self.totals.shape
         enough = (1 + max(1, len(eos))) * beams
         value, ids = largest(scores, enough)
-        value = (value if normed else value - scores.logsumexp(1, keepdim=True)).double()
+        if not normed:
+            whole = scores.logsumexp(1, keepdim=True)  # -inf where nothing may follow: that beam ends here
+            value = torch.where(whole > _NEVER, value - whole, _NEVER)
+        value = value.double()
         width = value.shape[1]
         flat, place = largest((self.totals.reshape(-1, 1) + value).reshape(n, -1), enough)
         parent = place // width + torch.arange(n, device=place.device)[:, None] * beams
@@ -102,6 +105,8 @@ def beam(session: Session) -> Generated:
     alive = (session.limits > 0).nonzero()[:, 0]
     if len(alive):
         search(session, finished, alive)
+    if options.no_repeat_ngram and any(not finished[row].best for row in alive.tolist()):
+        raise nothing_left(options)
     found = [f.best[0] if f.best else (0.0, torch.zeros(0, dtype=torch.int64), False) for f in finished]
     device = session.prompts.values.device
     lengths = torch.tensor([len(tokens) for _, tokens, _ in found], dtype=torch.int64)

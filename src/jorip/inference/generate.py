@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from jorip.core.errors import ConfigError, did_you_mean
+from jorip.core.errors import ConfigError, DataError, did_you_mean
 from jorip.core.layout import Packed
 from jorip.inference.beam import beam
 from jorip.inference.defaults import defaults
@@ -92,6 +92,11 @@ def complete(model: Model, tokens: Tensor | Packed, options: dict[str, Any]) -> 
     names = [f.name for f in fields(Options)]
     if unknown := [name for name in options if name not in names]:
         raise ConfigError(f"generate: there is no option {unknown[0]!r}{did_you_mean(unknown[0], names)}")
+    if not isinstance(tokens, Tensor | Packed):
+        raise DataError(
+            f"generate: tokens are a tensor (batch, length) of ids, or Packed, found {type(tokens).__name__}: "
+            "torch.tensor([[...]])"
+        )
     if isinstance(tokens, Packed):
         width = int(tokens.lengths.max()) if len(tokens.lengths) else 0
     else:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, TypeGuard, get_args
 
 from jorip.core.errors import ConfigError, did_you_mean
 from jorip.core.random import Key
@@ -24,7 +24,7 @@ class Options:
     top_k: int | None = None
     top_p: float | None = None
     seed: int | None = None
-    eos: int | Sequence[int] | None = None
+    eos: int | Collection[int] | None = None
     bos: int | None = None
     length_penalty: float = 1.0
     min_new_tokens: int = 0
@@ -43,11 +43,19 @@ class Options:
         least = {"max_new_tokens": 0, "beams": 1, "min_new_tokens": 0, "top_k": 1, "no_repeat_ngram": 0}
         for name, low in least.items():
             value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < low):
+            if (name, value) != ("top_k", None) and (not whole(value) or value < low):
                 raise ConfigError(f"generate: {name} must be a whole number of at least {low}, found {value!r}")
+        if self.seed is not None and not whole(self.seed):
+            raise ConfigError(f"generate: seed must be a whole number or None, found {self.seed!r}")
+        several = {"eos": () if self.eos is None or whole(self.eos) else self.eos, "forbid": self.forbid}
+        for name, value in several.items():
+            if not isinstance(value, Collection) or isinstance(value, str):
+                raise ConfigError(f"generate: {name} must be ids, in a list or a tuple, found {value!r}")
         for name in ("temperature", "top_p", "length_penalty", "repetition_penalty"):
             value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value != value):
+            if value is None and name in ("temperature", "top_p"):
+                continue
+            if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
                 raise ConfigError(f"generate: {name} must be a number, found {value!r}")
         if self.temperature is not None and not 0 <= self.temperature < float("inf"):
             raise ConfigError(f"generate: temperature must be 0 (greedy) or more, found {self.temperature!r}")
@@ -102,8 +110,12 @@ class Options:
         single = {n: (getattr(self, n),) for n in ("bos", "pad", "forced_first", "forced_last")}
         for name, ids in {"eos": self.ends, **single, "forbid": self.forbid}.items():
             for i in ids:
-                if i is not None and not (isinstance(i, int) and 0 <= i < size):
+                if i is not None and not (whole(i) and 0 <= i < size):
                     raise ConfigError(f"generate: {name} must be an id of the vocabulary, 0 to {size - 1}, found {i!r}")
         barred = set(self.forbid) | set(self.ends if self.min_new_tokens else ())
         if len(barred) >= size:
             raise ConfigError(f"generate: forbid leaves none of the {size} tokens of the vocabulary")
+
+
+def whole(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -52,9 +52,10 @@ class Session:
         values, at = enter(tokens, mask, None, None)
         if values.dtype not in (torch.int64, torch.int32):
             raise DataError(f"generate: tokens must be integer ids, found {values.dtype}")
-        if hasattr(model, "encode"):
+        encode: Any = getattr(model, "encode", None)  # of an encoder-decoder
+        if encode is not None:
             source = Packed(values, at.lengths, at.uid)
-            self.memory = model.encode(source)  # type: ignore[operator]
+            self.memory = encode(source)
             bos = BOS if options.bos is None else options.bos
             if bos >= self.stack.vocab_size:
                 raise ConfigError(f"generate: give bos, the id that targets start with (default {bos}: not an id here)")
@@ -101,7 +102,11 @@ class Session:
         scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
         if self.options.beams > 1 and (self.options.repetition_penalty != 1 or not self.options.renormalise):
             scores = scores.log_softmax(1)  # what is compared, so what a penalty lowers
-        return self.restrict(scores)
+        scores = self.restrict(scores)
+        one = self.options.beams == 1  # of several beams others may go on
+        if one and self.options.no_repeat_ngram and bool((scores.amax(1) == float("-inf")).any()):
+            raise nothing_left(self.options)
+        return scores
 
     def select(self, rows: Tensor) -> None:
         """Goes on with these rows (n,) int64, in this order."""
@@ -120,6 +125,14 @@ def started(prompts: Packed, bos: int | None) -> Packed:
     if empty:
         raise DataError(f"prompt {empty[0]} is empty: give it a token, or give bos, the id that every text starts with")
     return prompts
+
+
+def nothing_left(options: Options) -> ConfigError:
+    """A row may get no token at all: with few ids all n-grams have been there."""
+    return ConfigError(
+        f"generate: no_repeat_ngram={options.no_repeat_ngram} leaves no token that may come next in some row: "
+        "raise it, or ask for fewer new tokens"
+    )
 
 
 def check_readout(stack: Any, model: nn.Module) -> None:

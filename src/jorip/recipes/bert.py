@@ -65,7 +65,7 @@ def masked(
     """The masked-token readout that a config means; activation: where it is not the layers'."""
     return kind(
         tied=config.take("tie_word_embeddings", True) is not False,
-        activation=activation or ACTIVATIONS[config.take("hidden_act", "gelu")],  # type: ignore[arg-type]
+        activation=activation or ACTIVATIONS[config.take("hidden_act", "gelu")],
         norm=LayerNorm(eps=config.take("layer_norm_eps", 1e-12)),
     )
 

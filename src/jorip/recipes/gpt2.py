@@ -11,6 +11,7 @@ from jorip.core.init import Normal
 from jorip.core.weights import Fused, Ignored, Rules, Tied, Transposed
 from jorip.parts.attention.full import Full
 from jorip.parts.embedding.tokens import Tokens
+from jorip.parts.feedforward.base import Activation
 from jorip.parts.feedforward.dense import Dense
 from jorip.parts.mixer.multi_head import MultiHead
 from jorip.parts.position.learned import Learned
@@ -20,7 +21,7 @@ from jorip.parts.readout.spans import Spans
 from jorip.parts.readout.tagger import Tagger
 from jorip.recipes.family import At, Config, Family, Head, Only, Unused, get
 
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Activation] = {
     "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu_python_tanh": "gelu_tanh",
     "gelu_fast": "gelu_tanh", "gelu_accurate": "gelu_tanh", "gelu": "gelu", "gelu_python": "gelu", "relu": "relu",
     "silu": "swish", "swish": "swish", "sigmoid": "sigmoid", "linear": "identity",
@@ -81,7 +82,7 @@ def _adjust(spec: Decoder, config: Config) -> Decoder:
         return spec.override({"layer.mixer.mechanism.scale": scale})
     scale = scale or (spec.d_model // spec.n_heads) ** -0.5
     blocks = [spec.layer.override({"mixer.mechanism.scale": scale / (i + 1)}) for i in range(spec.n_layers)]
-    return spec.override({"layer": Each(*blocks)})  # type: ignore[call-arg]
+    return spec.override({"layer": Each(blocks=tuple(blocks))})
 
 
 def _describe(spec: Any) -> dict[str, Any]:

@@ -26,10 +26,9 @@ def mixed(block: Block, windows: Sequence[int | None]) -> Block:
     blocks = [windowed(block, w) for w in windows[:period]]
     if period <= 1:
         return blocks[0] if blocks else block
-    return Each(*blocks) if period == n else Cycle(*blocks)  # type: ignore[call-arg]
+    return Each(blocks=tuple(blocks)) if period == n else Cycle(blocks=tuple(blocks))
 
 
 def windows_of(spec: Stacked) -> list[int | None]:
     """The window of every layer."""
-    layer: Block = spec.layer  # type: ignore[attr-defined]
-    return [get(layer.of(i), "mixer.mechanism.window") for i in range(spec.n_layers)]
+    return [get(spec.layer.of(i), "mixer.mechanism.window") for i in range(spec.n_layers)]

@@ -17,13 +17,15 @@ from jorip.data.tokenizers import Tokenizer
 @dataclass(frozen=True)
 class Window:
     """One input: question and a part of the context. row: of which question; ids, segments: what the model reads;
-    offsets: the characters of the context under each of its tokens, which begin at `first`."""
+    offsets: the characters of the context under each of its tokens, which begin at `first`; cut: the question was too
+    long, and its end is missing."""
 
     row: int
     ids: list[int]
     segments: list[int]
     first: int
     offsets: list[tuple[int, int]]
+    cut: bool = False
 
     def place(self, start: int, end: int) -> tuple[int, int]:
         """The first and last token of the characters start:end; (0, 0), the first special token, when they are not all
@@ -40,14 +42,15 @@ def windows(row: int, t: Tokenizer, question: str, context: str, limit: int | No
     when None). A question that is longer than half the room is cut."""
     asked, (ids, spans) = t.encode(question), t.encode_offsets(context)
     room = len(asked) + len(ids) if limit is None else max(limit - t.pair.extra, 2)
-    asked = asked[: room // 2] if limit is not None else asked
+    cut = limit is not None and len(asked) > room // 2
+    asked = asked[: room // 2] if cut else asked
     size = max(room - len(asked), 1)
     step = min(size, stride or max(size // 2, 1))
     found = []
     for start in range(0, max(len(ids), 1), step):
         whole, segments = t.with_specials(asked, ids[start : start + size])
         first = t.pair.starts(len(asked))[1]
-        found.append(Window(row, whole, segments, first, spans[start : start + size]))
+        found.append(Window(row, whole, segments, first, spans[start : start + size], cut))
         if start + size >= len(ids):
             break
     return found

@@ -15,10 +15,12 @@ from jorip.core.errors import ConfigError, did_you_mean
 from jorip.core.random import Key
 from jorip.data.batches import plan_batches
 from jorip.data.check import padded_share
-from jorip.data.quarantine import Quarantine
+from jorip.data.quarantine import ASIDE, Quarantine
 from jorip.data.readers import read_all
 from jorip.data.source import Source
 from jorip.data.tokenizers import Tokenizer, train_tokenizer
+from jorip.exchange.generation import GENERATION
+from jorip.exchange.origin import ORIGIN
 from jorip.tasks.begin import Transplant, at, digest, keep_vocabulary, origin_of, source_of, transplant
 from jorip.tasks.config import RunConfig, model_spec
 from jorip.tasks.examples import Batch, Examples
@@ -53,6 +55,18 @@ class Task:
     @property
     def fingerprint(self) -> str:
         return "-".join(filter(None, (self.train.digest(), self.tokenizer.fingerprint, self.origin)))
+
+    @property
+    def notices(self) -> list[str]:
+        """What became of the data: examples that are cut, rows that are put aside."""
+        sets = {"train": self.train, "val": self.val}
+        found = [
+            f"{name}: {e.truncated} of {len(e.rows)} examples are cut at {self.limit} tokens"
+            for name, e in sets.items()
+            if e.truncated
+        ]
+        bad = self.quarantine.total
+        return [*found, f"{bad} bad rows are put aside, in {ASIDE}"] if bad else found
 
     @property
     def merged(self) -> Callable[[nn.Module], dict[str, Tensor]] | None:
@@ -118,9 +132,14 @@ class Task:
         found = [self.config.data.max_len, *(at(self.model.spec, path) for path in paths)]
         return min((n for n in found if n is not None), default=None)
 
+    @property
+    def has_segments(self) -> bool:
+        """Whether the model reads which of two texts a token is of."""
+        return at(self.model, "embedding.segments") is not None
+
     def generation(self) -> dict[str, Any]:
-        """How texts are made: what the configuration says; of somebody else's model that was never trained here, what
-        its folder says."""
+        """How texts are made: what the configuration says; of a model that was somebody else's the rest is what its
+        folder says."""
         e = self.config.evaluation
         known = {"beams": e.beams, "length_penalty": e.length_penalty, "max_new_tokens": e.max_new_tokens}
         if self.model.origin is None:
@@ -132,7 +151,7 @@ class Task:
         """Ids that end a text."""
         known = self.model.origin.ids.get("eos") if self.model.origin is not None else None
         known = self.tokenizer.eos if known is None else known
-        return set(known if isinstance(known, list) else [known]) - {None}  # type: ignore[arg-type]
+        return set(known if isinstance(known, list) else [known]) - {None}
 
     def predict(self, rows: list[dict[str, Any]], **options: Any) -> list[dict[str, Any]]:
         """One dict per row, with `prediction`; options of generation where the task generates."""
@@ -146,14 +165,17 @@ class Task:
         return []
 
     def artifacts(self, folder: Path) -> None:
-        """spec.json, tokenizer.json, task.json and, of a model that was somebody else's, origin.json: with
-        model.safetensors, all that prediction needs."""
+        """spec.json, tokenizer.json, task.json and, of a model that was somebody else's, origin.json and its generation
+        settings: with model.safetensors, all that prediction needs."""
         write_json(folder / "spec.json", self.model.spec.to_dict())
         self.tokenizer.save(folder / "tokenizer.json")
         if self.model.origin is not None:
-            write_json(folder / "origin.json", self.model.origin.to_dict())
-        config = self.config.model_dump(mode="json")
-        write_json(folder / "task.json", {"format": 1, "task": self.name, "labels": self.labels, "config": config})
+            write_json(folder / ORIGIN, self.model.origin.to_dict())
+            if self.model.origin.generation:
+                write_json(folder / GENERATION, self.model.origin.generation)
+        config, said = self.config.model_dump(mode="json"), sorted(self.config.evaluation.model_fields_set)
+        task = {"format": 1, "task": self.name, "labels": self.labels, "said": said, "config": config}
+        write_json(folder / "task.json", task)  # said: of `evaluation`, what was no default, for `generation`
 
     # how data become a task
 
@@ -211,7 +233,7 @@ class Task:
         if source is not None:
             task.transplant = transplant(task.model, source, str(config.model.start_from))
             task.origin = digest(source)
-            task.model.origin = origin_of(source, labels)
+            task.model.origin = origin_of(source, spec, labels)
         if config.model.lora is not None:
             inject(task.model, config.model.lora, config.training.seed)
         _ = task.selects  # an unknown metric is refused before anything is trained

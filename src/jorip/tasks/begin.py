@@ -18,8 +18,10 @@ from jorip.architectures.locate import find
 from jorip.core.errors import ConfigError
 from jorip.core.tensor_file import Digest
 from jorip.data.tokenizers import Tokenizer
+from jorip.exchange.origin import readout_of
 
 SHOWN = 4  # names of each kind in a notice
+_CLASSES = {"id2label", "label2id", "num_labels", "_num_labels", "problem_type"}  # of a config: what its classes are
 
 
 @dataclass
@@ -52,15 +54,18 @@ def source_of(folder: str, base: str) -> tuple[Model, Tokenizer]:
 
     beside = Path(base) / folder
     path, _ = load.find(beside if not Path(folder).exists() and beside.exists() else folder)
-    model = load.load(path)
-    if hasattr(model, "pretrained"):  # several networks of which one goes on, as in ELECTRA
-        model = model.pretrained()  # type: ignore[operator]
+    model = load.load(path).pretrained()
     return model, load_tokenizer(path if (path / "config.json").is_file() else find(path))
 
 
-def origin_of(source: Model, labels: list[str]) -> Any:
-    """What is said beside the weights of the source (special ids, generation settings), with the task's own labels."""
-    return None if source.origin is None else replace(source.origin, labels=labels, folder=None)
+def origin_of(source: Model, spec: Architecture, labels: list[str]) -> Any:
+    """What is said beside the weights of the source (special ids, generation settings). Of its classes nothing: the
+    names are the task's own, where what it trains (spec) decides among classes."""
+    if source.origin is None:
+        return None
+    config = {k: v for k, v in source.origin.config.items() if k not in _CLASSES}
+    decides = hasattr(readout_of(spec), "n_classes")
+    return replace(source.origin, labels=labels if decides else [], config=config, folder=None)
 
 
 def keep_vocabulary(spec: Architecture, source: Architecture) -> Architecture:

@@ -80,14 +80,14 @@ def read(cls: type[Task], config: RunConfig, name: str, source: Source, report: 
 
 def all_labels(cls: type[Task], rows: list[dict[str, Any]]) -> list[str]:
     role = cls.roles[-1]
-    return [v for r in rows for v in (r[role] if isinstance(r[role], list) else [r[role]])]
+    return [v for r in rows for v in (r[role] if isinstance(r[role], list) else [r[role]]) if v is not None]
 
 
 def describe(
     task: Task, name: str, rows: list[dict[str, Any]], train: list[dict[str, Any]], report: CheckReport
 ) -> None:
     """Lengths, truncation, unknown tokens, copies of training rows."""
-    facts, t, limit = report.sections[name], task.tokenizer, task.config.data.max_len
+    facts, t, limit = report.sections[name], task.tokenizer, task.limit
     try:
         examples = task.encode(rows, name)
     except JoripError as e:

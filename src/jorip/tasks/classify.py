@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from jorip.architectures.decoder import Decoder
 from jorip.architectures.encoder import Encoder
@@ -56,6 +56,11 @@ class Classify(Decide):
     def begin(cls, config, train):
         spec, *others = super().begin(config, train)
         if config.data.long == "hierarchical" and not isinstance(spec, Hierarchical):
+            if type(spec) is not Encoder:
+                raise ConfigError(
+                    f"data.long: hierarchical stands on an encoder, found a {spec.kind}, whose tokens see what is "
+                    "before them only: take windows, head_tail or head, or start from an encoder"
+                )
             spec = Hierarchical(**{name: getattr(spec, name) for name in type(spec).model_fields})
         return spec, *others
 
@@ -122,8 +127,9 @@ class Classify(Decide):
         return Packed(batch["inputs"].values, each.values, uid)
 
     def more(self, batch: Batch) -> dict[str, Any]:
-        has = self.model.embedding.segments is not None  # type: ignore[union-attr]
-        more: dict[str, Any] = {"segments": batch["segments"]} if has and "segments" in batch else {}
+        more: dict[str, Any] = {}
+        if self.has_segments and "segments" in batch:
+            more["segments"] = batch["segments"]
         return more | ({"documents": batch["windows"].lengths} if "windows" in batch else {})
 
     @torch.no_grad()
@@ -140,7 +146,7 @@ class Classify(Decide):
 
     @torch.no_grad()
     def predict(self, rows: list[dict[str, Any]], **_: Any) -> list[dict[str, Any]]:
-        """prediction and the probability of every label."""
+        """prediction and the probability of every label; of a model with one class only the number it says."""
         if not rows:
             return []
         examples = self.encode([{k: v for k, v in r.items() if k != "label"} for r in rows], "predict")
@@ -148,16 +154,21 @@ class Classify(Decide):
         made: list[dict[str, Any]] = [{} for _ in rows]
         for ids in self.plan_of(examples):
             batch = examples.take(ids)
-            probabilities = self.model(self.read_of(batch), **self.more(batch)).logits.softmax(-1)
-            for i, p in zip(ids, probabilities.tolist()):
-                best = max(range(len(p)), key=p.__getitem__)
-                made[i] = {
-                    "text": rows[i]["text"],
-                    "prediction": self.labels[best],
-                    "probability": p[best],
-                    "probabilities": dict(zip(self.labels, p)),
-                }
+            logits = self.model(self.read_of(batch), **self.more(batch)).logits
+            for i, row in zip(ids, logits):
+                made[i] = {"text": rows[i]["text"]} | self.decision(row)
         return made
+
+    def decision(self, logits: Tensor) -> dict[str, Any]:
+        """Of one text, logits (classes,). One class is a number, not a choice (a similarity, a rating); several
+        that may hold together, as a checkpoint's `problem_type` can say, have a probability each."""
+        if len(logits) == 1:
+            return {"prediction": float(logits)}
+        known = {} if self.model.origin is None else self.model.origin.config
+        together = known.get("problem_type") == "multi_label_classification"
+        p = (logits.sigmoid() if together else logits.softmax(-1)).tolist()
+        best = max(range(len(p)), key=p.__getitem__)
+        return {"prediction": self.labels[best], "probability": p[best], "probabilities": dict(zip(self.labels, p))}
 
     def evaluate(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         return {"examples": len(rows), **self.scores(self.model, self.encode(rows, "test"))}

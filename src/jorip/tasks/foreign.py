@@ -8,6 +8,7 @@ from jorip.architectures.base import Model
 from jorip.architectures.decoder import Decoder
 from jorip.architectures.encoder_decoder import EncoderDecoder
 from jorip.core.errors import ConfigError
+from jorip.exchange.origin import readout_of
 from jorip.parts.readout.classifier import Classifier
 from jorip.parts.readout.language_model import LanguageModel
 from jorip.parts.readout.tagger import Tagger
@@ -34,8 +35,7 @@ def open_folder(folder: Path) -> Task:
 
 
 def task_of(model: Model, folder: Path) -> str:
-    spec = model.spec
-    readout = spec.decoder.readout if isinstance(spec, EncoderDecoder) else getattr(spec, "readout", None)
+    spec, readout = model.spec, readout_of(model.spec)
     if isinstance(spec, EncoderDecoder) and isinstance(readout, LanguageModel):
         return "translate"
     if isinstance(readout, Classifier):
@@ -62,7 +62,7 @@ READ_AS = {
 
 def label_names(model: Model) -> list[str]:
     """The checkpoint's own, else LABEL_0 ... as many as the readout has."""
-    n = getattr(getattr(model.spec, "readout", None), "n_classes", 0)
+    n = getattr(readout_of(model.spec), "n_classes", 0)
     names = list(model.origin.labels) if model.origin is not None else []
     return names if len(names) == n else [f"LABEL_{i}" for i in range(n)]
 

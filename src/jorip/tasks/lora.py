@@ -49,7 +49,7 @@ def inject(model: nn.Module, config: LoraConfig, seed: int) -> None:
         r=config.rank,
         lora_alpha=config.alpha,
         lora_dropout=config.dropout,
-        target_modules=names,  # type: ignore[arg-type]
+        target_modules=names,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -62,13 +62,13 @@ def merged(model: nn.Module) -> dict[str, Tensor]:
     """The state of the model that this one stands for: updates added to their maps, under the maps' own names."""
     from peft.tuners.lora import LoraLayer
 
-    updates = {n: m for n, m in model.named_modules() if isinstance(m, LoraLayer)}
+    updates: dict[str, Any] = {n: m for n, m in model.named_modules() if isinstance(m, LoraLayer)}
     state = {}
     for name, t in model.state_dict().items():
         if ".lora_" in name:
             continue
         owner, inside, leaf = name.rpartition(".base_layer.")
         if inside and leaf == "weight":
-            t = t + updates[owner].get_delta_weight("default").to(t.dtype)  # type: ignore[operator]
+            t = t + updates[owner].get_delta_weight("default").to(t.dtype)
         state[f"{owner}.{leaf}" if inside else name] = t
     return state

@@ -103,8 +103,8 @@ class MaskedLanguageModel(Pretrain):
         t, inputs = self.tokenizer, []
         for row in rows:
             ids = read_blanks(t, row["text"])
-            if self.limit is not None and len(ids) > self.limit - self.extra:
-                ids, self.cut = ids[: self.limit - self.extra], self.cut + 1
+            self.cut += self.text_limit is not None and len(ids) > self.text_limit
+            ids = ids[: self.text_limit]
             inputs.append(t.with_specials(ids)[0])
         return [
             {

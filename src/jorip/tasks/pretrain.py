@@ -60,10 +60,15 @@ class Pretrain(Task):
         return self.tokenizer.single.extra
 
     @property
+    def text_limit(self) -> int | None:
+        """`limit`, special tokens not counted."""
+        return None if self.limit is None else max(self.limit - self.extra, 0)
+
+    @property
     def room(self) -> int:
         """Tokens of the longest example, special ones not counted."""
-        window = self.config.data.window
-        room = (window if self.limit is None else min(window, self.limit)) - self.extra
+        window, limit = self.config.data.window, self.text_limit
+        room = window - self.extra if limit is None else min(window - self.extra, limit)
         if room < 1:
             raise ConfigError(f"data.window: {window} tokens leave no room for a text between special tokens: raise it")
         return room

@@ -60,11 +60,8 @@ class QuestionAnswering(Task):
             streams["segments"] = RaggedStore.of([w.segments for w in made])
         if where != "predict":
             streams["targets"] = RaggedStore.of([list(target(w, rows[w.row])) for w in made])
-        return WindowExamples(streams, streams["inputs"].sizes, rows, windows=made)
-
-    @property
-    def has_segments(self) -> bool:
-        return getattr(self.model.embedding, "segments", None) is not None
+        cut = len({w.row for w in made if w.cut})
+        return WindowExamples(streams, streams["inputs"].sizes, rows, cut, windows=made)
 
     def more(self, batch: Batch) -> dict[str, Any]:
         return {"segments": batch["segments"]} if "segments" in batch else {}
@@ -117,7 +114,11 @@ class QuestionAnswering(Task):
     def predict(self, rows: list[dict[str, Any]], **_: Any) -> list[dict[str, Any]]:
         """prediction (empty: the text has no answer, for models that saw such questions) and how much likelier it is
         than none."""
-        return self.answers(self.model, self.encode(rows, "predict")) if rows else []
+        if not rows:
+            return []
+        examples = self.encode(rows, "predict")
+        self.cut += examples.truncated
+        return self.answers(self.model, examples)
 
     def evaluate(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         return {"examples": len(rows), **self.scores(self.model, self.encode(rows, "test"))}

@@ -136,7 +136,7 @@ class ReplacedTokens(Pretrain):
         """For each token of a text (`words`): original or replaced, and the probability of the latter."""
         t = self.tokenizer
         made: list[dict[str, Any]] = []
-        limit = None if self.limit is None else self.limit - self.extra
+        limit = self.text_limit
         for row, ids in zip(rows, t.encode_batch([r["text"] for r in rows])):
             self.cut += limit is not None and len(ids) > limit
             ids = t.with_specials(ids[:limit])[0]

@@ -110,6 +110,9 @@ def open_run(folder: str | Path) -> Predictor:
     try:
         saved = json.loads((folder / "task.json").read_text(encoding="utf-8"))
         config = run_config(saved["config"], str(folder / "task.json"))
+        if "said" in saved:  # runs of old versions said everything
+            told = config.evaluation.model_construct(_fields_set=set(saved["said"]), **dict(config.evaluation))
+            config = config.model_copy(update={"evaluation": told})
         cls, labels = task_class(saved["task"]), list(saved["labels"])
     except (ValueError, KeyError, TypeError) as e:
         raise CheckpointError(f"{folder / 'task.json'}: damaged ({e})") from None

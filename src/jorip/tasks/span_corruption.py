@@ -16,7 +16,8 @@ from jorip.objectives.base import Pair, Vocabulary
 from jorip.objectives.span_corruption import SpanCorruption as Objective
 from jorip.objectives.span_corruption import restore
 from jorip.tasks.blanks import BLANK, as_vocabulary, read_blanks, spell
-from jorip.tasks.denoise import Denoise, sized
+from jorip.tasks.denoise import Denoise
+from jorip.tasks.pairs import sized
 
 
 class SpanCorruption(Denoise):
@@ -36,7 +37,7 @@ class SpanCorruption(Denoise):
     @cached_property
     def vocabulary(self) -> Vocabulary:
         """Raises ConfigError when a model that the run starts from has no ids to spare."""
-        t, size = self.tokenizer, self.model.spec.decoder.vocab_size  # type: ignore[attr-defined]
+        t, size = self.tokenizer, self.spec.decoder.vocab_size
         marks = own_sentinels(t)[: self.noise.sentinels]
         if not marks:
             if t.vocab_size + self.noise.sentinels > size:

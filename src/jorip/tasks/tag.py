@@ -20,7 +20,8 @@ from jorip.tasks.labels import decision_scores, label_ids, label_names
 
 class Tag(Decide):
     """Roles words and tags, lists of equal length. A word is read as one or more tokens; its first token is
-    labelled. Loaded tokenizers put their special tokens around, ours none."""
+    labelled. Loaded tokenizers put their special tokens around, ours none. A tag of None (built-in data have them)
+    is no tag: nothing is learnt or scored there."""
 
     name = "tag"
     roles = ("words", "tags")
@@ -33,7 +34,7 @@ class Tag(Decide):
 
     @classmethod
     def find_labels(cls, rows):
-        return label_names((tag for r in rows for tag in r["tags"]), "train")
+        return label_names((tag for r in rows for tag in r["tags"] if tag is not None), "train")
 
     @classmethod
     def complete(cls, spec, tokenizer, labels):
@@ -50,13 +51,19 @@ class Tag(Decide):
             if room is not None and len(ids) > room:
                 ids, word_of, cut = ids[:room], word_of[:room], cut + 1
             first = [i == 0 or word_of[i] != word_of[i - 1] for i in range(len(ids))]
-            labels = label_ids(row["tags"], self.labels, [row] * len(row["tags"]), where) if "tags" in row else None
+            labels = self.tag_ids(row, where) if "tags" in row else None
             answers = [(labels[w] if labels else 0) if f else IGNORE for w, f in zip(word_of, first)]
             before, after = around.starts(len(ids))[0], around.extra
             inputs.append(around.fill(ids)[0])
             targets.append([IGNORE] * before + answers + [IGNORE] * (after - before))
         streams = {"inputs": RaggedStore.of(inputs), "targets": RaggedStore.of(targets)}
         return Examples(streams, streams["inputs"].sizes, rows, cut)
+
+    def tag_ids(self, row: dict[str, Any], where: str) -> list[int]:
+        """One per word, IGNORE where there is no tag."""
+        known = [tag for tag in row["tags"] if tag is not None]
+        ids = iter(label_ids(known, self.labels, [row] * len(known), where))
+        return [IGNORE if tag is None else next(ids) for tag in row["tags"]]
 
     def count(self, batch: Batch) -> int:
         return int((batch["targets"].values != IGNORE).sum())
@@ -66,7 +73,7 @@ class Tag(Decide):
 
     @torch.no_grad()
     def scores(self, model: nn.Module, examples: Examples) -> dict[str, float]:
-        """accuracy counts every word, those beyond max_len as wrong."""
+        """accuracy counts every word that has a tag, those beyond max_len as wrong."""
         total, predicted, wanted = 0.0, [], []
         for batch in self.batches(examples):
             targets = batch["targets"].values.long()
@@ -77,7 +84,7 @@ class Tag(Decide):
             wanted.append(targets[first])
         p, w = torch.cat(predicted), torch.cat(wanted)
         scores = decision_scores(p, w, len(self.labels))
-        words = sum(len(r["words"]) for r in examples.rows)
+        words = sum(tag is not None for r in examples.rows for tag in r["tags"])
         scores["accuracy"] *= len(w) / max(words, 1)
         return {"loss": total / max(len(w), 1), **scores}
 

@@ -22,7 +22,8 @@ class Task(Protocol):
     fingerprint  sha256 over encoded training data and tokenizer: a resume with other data is refused
     selects      the metric of `validate` that picks the best checkpoint, and its direction
     May be there too: `padding` (a fraction, float), which progress then shows; `transplant`, which says what the model
-    started from; `merged`, model -> state, where the weights to keep are not those that are trained.
+    started from; `notices`, sentences about the data that people should read; `quarantine`, rows that were not used,
+    with `write(path)`; `merged`, model -> state, where the weights to keep are not those that are trained.
     """
 
     @property

@@ -6,7 +6,9 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType
+from typing import Any
 
 from jorip.core.errors import Interrupted
 
@@ -22,7 +24,7 @@ class Signals:
         self.requested = False
         self.name = ""
         self._same, self._first = same, 0.0
-        self._before: dict[int, object] = {}
+        self._before: dict[int, Callable[[int, FrameType | None], Any] | int | None] = {}
 
     def __enter__(self) -> Signals:
         if threading.current_thread() is threading.main_thread():
@@ -32,7 +34,7 @@ class Signals:
 
     def __exit__(self, *_: object) -> None:
         for s, handler in self._before.items():
-            signal.signal(s, handler)  # type: ignore[arg-type]
+            signal.signal(s, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if not self.requested:

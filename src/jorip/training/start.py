@@ -112,6 +112,8 @@ def _session(
         checkpoints.sweep()
         resolved = {"config": config.model_dump(mode="json"), "recipe": recipe, "data": task.fingerprint}
         measured = folder.begin(resolved, Measure(task, config, plan[0], device, world))
+        if (aside := getattr(task, "quarantine", None)) is not None:
+            aside.write(path / "quarantine.jsonl")
         start = checkpoints.newest()
         if start is not None:
             checkpoints.set_aside(start)
@@ -190,6 +192,8 @@ def _introduce(task: Task, plan: list[list[int]], world: World, measured: dict[s
     processes = f"{world.size} processes, " if world.size > 1 else ""
     if transplant := getattr(task, "transplant", None):
         progress.notice(str(transplant))
+    for text in getattr(task, "notices", ()):
+        progress.notice(f"warning: {text}")
     trained = sum(p.numel() for p in task.model.parameters() if p.requires_grad)
     of_them = f" ({count_text(trained)} trained)" if trained < parameters else ""
     progress.notice(
