@@ -1,0 +1,172 @@
+"""Causal linear attention in chunks: within a chunk the map over its pairs, across chunks the state.
+
+A chunk of C rows takes O(C (C + size) dim) operations, all matrix products. Decays are sums of logarithms within one
+chunk, and only their differences from a later row to an earlier one are ever exponentiated, so that nothing overflows.
+Queries of several heads that read one key head are further rows of the same product.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from jorip.ops.linear_attention import Features, inverted
+from jorip.ops.linear_attention_scan import Step
+
+SHORT = 16  # rows over which a decay of its own for each channel is taken pair by pair
+
+
+def rows(x: Tensor, heads: int) -> Tensor:
+    """(batch, more heads, rows, dim) -> (batch * heads, more * rows, dim)."""
+    return x.reshape(x.shape[0] * heads, x.shape[1] // heads * x.shape[2], x.shape[3])
+
+
+def earlier(x: Tensor, diagonal: int = 0) -> Tensor:
+    """(sequences, several times rows, rows), in place: zeros towards later rows."""
+    if x.numel():
+        x.view(x.shape[0], -1, x.shape[2], x.shape[2]).tril_(diagonal)
+    return x
+
+
+class Chunk(Step):
+    """What all have in common: state (batch, key heads, size, dim), inputs q, k, v and `keep` (batch, 1, rows, 1), 0
+    for rows that do not exist, or None. normalised: the last column of the state is u."""
+
+    def __init__(self, features: Features, normalised: bool):
+        self.features, self.normalised = features, normalised
+
+    def streams(self, state: Tensor, q: Tensor, k: Tensor, v: Tensor, keep: Tensor | None):
+        """Features of queries (sequences, several times rows, size) and keys (sequences, rows, size), values with a
+        column of ones where it is normalised, and the state, (sequences, size, dim)."""
+        heads = k.shape[1]
+        a, b = self.features.queries(rows(q, heads)), self.features.keys(k)
+        b = rows(b if keep is None else b * keep, heads)
+        v = rows(v, heads)
+        return a, b, F.pad(v, (0, 1), value=1.0) if self.normalised else v, state.flatten(0, 1)
+
+    def outputs(self, o: Tensor, q: Tensor) -> Tensor:
+        if self.normalised:
+            o = o[..., :-1] * inverted(o[..., -1:], self.features.least)[0]
+        return o.view(*q.shape[:3], o.shape[-1])
+
+
+class Sum(Chunk):
+    """S += f(k) v^T, normalised; inputs q, k, v, keep. The backward is written out: it needs no outputs again, and the
+    gradient of y = n / d is gy / d for n and -(gy y) / d for d."""
+
+    uses_outputs = True
+
+    def __init__(self, features: Features):
+        super().__init__(features, normalised=True)
+
+    def forward(self, state, *inputs):
+        q, k, v, keep = inputs
+        a, b, v, s = self.streams(state, q, k, v, keep)
+        w = earlier(torch.bmm(a, b.transpose(1, 2)))
+        y = torch.baddbmm(torch.bmm(a, s), w, v)
+        return self.outputs(y, q), torch.baddbmm(s, b.transpose(1, 2), v).view_as(state)
+
+    def backward(self, state, inputs, y, gy, gstate):
+        q, k, v, keep = inputs
+        with torch.enable_grad():
+            first, second, v, s = self.streams(state, q, k, v.detach(), keep)
+        a, b, gs = first.detach(), second.detach(), gstate.flatten(0, 1)
+        w = earlier(torch.bmm(a, b.transpose(1, 2)))
+        den = w.sum(-1, keepdim=True).add_(torch.bmm(a, s[..., -1:]))
+        inverse, used = inverted(den, self.features.least)
+        gy = rows(gy, k.shape[1])
+        down = (gy * rows(y, k.shape[1])).sum(-1, keepdim=True).neg_()
+        go = torch.cat([gy, torch.where(used, down, 0.0)], -1).mul_(inverse)
+        gw = earlier(torch.bmm(go, v.transpose(1, 2)))
+        ga = torch.baddbmm(torch.bmm(go, s.transpose(1, 2)), gw, b)
+        gb = torch.baddbmm(torch.bmm(v, gs.transpose(1, 2)), gw.transpose(1, 2), a)
+        gv = torch.baddbmm(torch.bmm(b, gs), w.transpose(1, 2), go)[..., :-1].view(inputs[2].shape)
+        gs = torch.baddbmm(gs, a.transpose(1, 2), go).view_as(state)
+        wanted = [x for x in (q, k) if x.requires_grad]
+        outs = [(x, g) for x, g in ((first, ga), (second, gb)) if x.requires_grad]
+        found = iter(torch.autograd.grad([x for x, _ in outs], wanted, [g for _, g in outs]) if wanted else ())
+        return gs, [next(found) if q.requires_grad else None, next(found) if k.requires_grad else None, gv, None]
+
+
+class Decayed(Chunk):
+    """S = a S + f(k) v^T with one decay for a row and head; inputs q, k, v, keep, log a (batch, key heads, rows, 1)."""
+
+    def forward(self, state, *inputs):
+        q, k, v, keep, log = inputs
+        a, b, v, s = self.streams(state, q, k, v, keep)
+        total, within, more = decays(rows(log, k.shape[1]), a.shape[1])
+        w = torch.bmm(a, b.transpose(1, 2)) * within
+        y = torch.baddbmm(torch.bmm(a * more, s), w, v)
+        left = (total[:, -1:] - total).exp()
+        s = total[:, -1:].exp() * s if total.shape[1] else s
+        return self.outputs(y, q), torch.baddbmm(s, (b * left).transpose(1, 2), v).view_as(state)
+
+
+def decays(log: Tensor, count: int, diagonal: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    """log (sequences, rows, 1) -> its sums up to each row; the decay between two rows (sequences, count, rows), zero
+    towards later ones; the decay since the chunk began (sequences, count, 1); count: rows, several times."""
+    total = log.cumsum(1)
+    c = total.shape[1]
+    later = torch.ones(c, c, dtype=torch.bool, device=log.device).triu_(diagonal + 1)
+    within = (total - total.transpose(1, 2)).masked_fill(later, float("-inf")).exp()
+    times = count // c if c else 1
+    return total, within.repeat(1, times, 1), total.exp().repeat(1, times, 1)
+
+
+class Channels(Chunk):
+    """S = diag(a) S + f(k) v^T with a decay for each row and feature; inputs q, k, v, keep, log a (batch, key heads,
+    rows, size). Pair by pair over few rows at a time: dividing keys by their decay, which would make one product of a
+    whole chunk, overflows where decays are strong."""
+
+    def forward(self, state, *inputs):
+        q, k, v, keep, log = inputs
+        heads, ys = k.shape[1], []
+        for start in range(0, max(k.shape[2], 1), SHORT):
+            part = slice(start, start + SHORT)
+            some = None if keep is None else keep[:, :, part]
+            qs = q[:, :, part]
+            a, b, w, s = self.streams(state, qs, k[:, :, part], v[:, :, part], some)
+            total = rows(log[:, :, part], heads).cumsum(1)
+            c = total.shape[1]
+            later = torch.ones(c, c, dtype=torch.bool, device=q.device).triu_(1)[..., None]
+            pairs = (total[:, :, None] - total[:, None]).masked_fill(later, float("-inf")).exp()
+            a = a.view(len(a), q.shape[1] // heads, c, a.shape[2])
+            near = torch.matmul(pairs * b[:, None], a.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+            y = torch.baddbmm(torch.bmm((a * total.exp()[:, None]).flatten(1, 2), s), near.flatten(1, 2), w)
+            ys.append(self.outputs(y, qs))
+            last = total[:, -1:]
+            s = last.transpose(1, 2).exp() * s if c else s
+            state = torch.baddbmm(s, (b * (last - total).exp()).transpose(1, 2), w).view_as(state)
+        return torch.cat(ys, 2), state
+
+
+class Delta(Chunk):
+    """S = a (I - b f(k) f(k)^T) S + b f(k) v^T; inputs q, k, v, keep, b (batch, key heads, rows, 1), log a or None.
+
+    With u_t = b_t (v_t - a_t S_(t-1)^T f(k_t)), what is really new in v_t, it is S = a S + f(k) u^T. The u of a chunk
+    depend on each other through a triangular system (the UT transform of 2406.06484)."""
+
+    def __init__(self, features: Features):
+        super().__init__(features, normalised=False)
+
+    def forward(self, state, *inputs):
+        q, k, v, keep, beta, log = inputs
+        heads = k.shape[1]
+        a, b, v, s = self.streams(state, q, k, v, keep)
+        beta, kk, w = rows(beta, heads), torch.bmm(b, b.transpose(1, 2)), torch.bmm(a, b.transpose(1, 2))
+        seen, times = b, a.shape[1] // max(b.shape[1], 1)
+        if log is None:
+            kk, w, a0 = kk.tril(-1), earlier(w), a
+            left = b
+        else:
+            total, within, more = decays(rows(log, heads), a.shape[1])
+            kk, w, a0 = (kk * within[:, : kk.shape[1]]).tril(-1), w * within, a * more
+            seen, left = b * total.exp(), b * (total[:, -1:] - total).exp()
+            s_after = total[:, -1:].exp() * s if times and total.shape[1] else s
+        known = torch.bmm(seen, s)
+        eye = torch.eye(kk.shape[1], dtype=kk.dtype, device=kk.device)
+        u = torch.linalg.solve_triangular(eye + beta * kk, beta * (v - known), upper=False, unitriangular=True)
+        y = torch.baddbmm(torch.bmm(a0, s), w, u)
+        s = torch.baddbmm(s if log is None else s_after, left.transpose(1, 2), u)
+        return self.outputs(y, q), s.view_as(state)

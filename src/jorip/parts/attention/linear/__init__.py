@@ -1,0 +1,1 @@
+"""Linearized attention: feature map x aggregation rule x execution (survey 4.2)."""

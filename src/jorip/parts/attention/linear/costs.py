@@ -1,0 +1,96 @@
+"""What attention that folds costs: products, and memory by the conventions of docs/cost.md."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jorip.core.cost import Cost, Shape
+from jorip.core.site import Site
+from jorip.ops.linear_attention_steps import SHORT, Channels, Chunk, Decayed, Delta, Sum
+from jorip.ops.linear_attention_whole import CACHED
+
+# pairs of one chunk that are alive at once, forwards and backwards (measured: tests/parts/attention/linear/test_costs)
+TABLES: dict[type[Chunk], tuple[float, float]] = {
+    Sum: (1, 1.6),
+    Decayed: (2.7, 3.8),
+    Delta: (4, 4.4),
+    Channels: (1, 1.8),
+}
+_FADING = 1.4, 5  # more where a delta rule also has decays
+
+
+@dataclass(frozen=True)
+class MadeOf:
+    """size, dim: of the state of one key head; feature_macs: for one row and head, entry_macs for one row; entries:
+    what the rule keeps for one row and key head; copies of queries and keys that the map keeps, spare ones of features
+    while it works; copies of outputs that the finish keeps."""
+
+    size: int
+    dim: int
+    chunk: int
+    step: Chunk
+    feature_macs: int = 0
+    entry_macs: int = 0
+    entries: int = 0
+    copies: int = 0
+    spare: int = 0
+    finishes: int = 0
+
+
+def one_sum(site: Site, shape: Shape, m: MadeOf) -> Cost:
+    """Where everything is seen: the sum is made once, and each query reads it."""
+    heads, longest = site.n_heads, max(shape.length, shape.memory if site.cross else 0)
+    queries, keys = shape.rows * heads, shape.batch * (shape.memory if site.cross else shape.length) * site.n_kv_heads
+    outs, read = queries * site.head_dim, keys * site.head_dim
+    state = shape.batch * site.n_kv_heads * m.size * m.dim
+    rows = max(64, CACHED // max(shape.batch * heads * m.size, 1))
+    at_once = shape.batch * heads * min(rows, longest)
+    features = at_once * m.size
+    later = min(max(longest - rows, 0) / rows, 1)  # the last stretch's features live until the next ones are made
+    copies = 1 + m.spare + later * (1 + m.spare / 2)
+    return Cost(
+        linear=(queries + keys) * m.feature_macs,
+        mixing=m.size * m.dim * (queries + keys),
+        activations=outs + state + m.copies * (outs + read) + m.finishes * outs,
+        path=1,
+        sequential=1,
+        work=int(outs * (1 + (m.finishes > 0)) + state + copies * features + 2 * at_once * m.dim),
+        back=2 * read + 3 * state + (3 + 2 * m.spare) * features + at_once * m.dim,
+    )
+
+
+def chunks(site: Site, shape: Shape, m: MadeOf) -> Cost:
+    """Where only the past is seen, or order matters: then twice, once from each end."""
+    ways, length = 1 if site.causal else 2, shape.length
+    queries, keys = shape.rows * site.n_heads, shape.rows * site.n_kv_heads
+    outs, read = queries * site.head_dim, keys * site.head_dim
+    rows = min(m.chunk, SHORT) if isinstance(m.step, Channels) else m.chunk
+    whole, rest = divmod(length, rows)
+    pairs = shape.batch * (whole * rows**2 + rest**2)
+    mixing = pairs * site.n_heads * (m.size + m.dim) + m.size * m.dim * (queries + keys)
+    if isinstance(m.step, Delta):
+        mixing += site.n_kv_heads * (pairs * m.size + shape.rows * m.size * m.dim)
+    state = shape.batch * site.n_kv_heads * m.size * m.dim
+    count, entries = -(-length // m.chunk), keys * m.entries
+    made = entries + m.copies * (outs + read)
+    flipped = (outs + 2 * read + keys * (m.size if isinstance(m.step, Channels) else 1)) * (ways - 1)
+    some = shape.batch * min(m.chunk, length)
+    vectors = some * (site.n_heads * ((1 + m.spare) * m.size + 2 * m.dim) + site.n_kv_heads * (m.size + m.dim))
+    forth, back = TABLES[type(m.step)]
+    if isinstance(m.step, Delta) and m.entries > 1:
+        forth, back = forth + _FADING[0], back + _FADING[1]
+    table = some * min(rows, length) * site.n_heads
+    if isinstance(
+        m.step, Channels
+    ):  # a number for each channel; those of a chunk's parts are alive one after the other
+        table *= m.size
+        forth *= min(rows, length) / max(min(m.chunk, length), 1)
+    return Cost(
+        linear=ways * (queries + keys) * m.feature_macs + shape.rows * m.entry_macs,
+        mixing=ways * mixing,
+        activations=outs + made + flipped + m.finishes * outs + ways * count * state,
+        path=1,
+        sequential=count,
+        work=int(made + flipped + outs * ((m.finishes > 0) + ways) + 2 * state + vectors + forth * table),
+        back=int((ways - 1 - m.finishes) * outs + 2 * read + entries + 3 * (state + vectors) + back * table),
+    )

@@ -1,0 +1,1 @@
+"""Feature maps of linear attention (survey 4.2.1)."""

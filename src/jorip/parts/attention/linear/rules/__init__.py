@@ -1,0 +1,1 @@
+"""Aggregation rules of linear attention (survey 4.2.2)."""
