@@ -62,12 +62,22 @@ def dense(activation: str) -> dict[str, Any]:
     return {"encoder": {"layer": {"pre_norm": {"feed_forward": {"dense": {"activation": activation}}}}}}
 
 
+def heads(mechanism: Any, stack: str = "encoder") -> dict[str, Any]:
+    return {stack: {"layer": {"pre_norm": {"mixer": {"multi_head": {"mechanism": mechanism}}}}}}
+
+
 def mixer(name: str, **fields: Any) -> dict[str, Any]:
     return {"decoder": {"layer": {"pre_norm": {"mixer": {name: fields}}}}}
 
 
 EXAMPLES: dict[str, dict[str, Any]] = {
+    "A1.1": heads({"sparse": {"pattern": {"global": {"first": 1}}}}),
     "A1.2": mixer("multi_head", mechanism={"local": {"window": 3}}),
+    "A1.3": heads({"sparse": {"pattern": {"dilated": {"left": 2, "right": 2, "gap": 2}}}}),
+    "A1.4": heads({"sparse": {"pattern": {"random": {"count": 2}}}}),
+    "A1.5": heads({"sparse": {"pattern": {"blocks": {"size": 2}}}}),
+    "A1.7": heads({"longformer": {"window": 2, "dilation": [1, 2]}}),
+    "A1.10": heads({"sparse_transformer": {"stride": 4, "count": 1}}, "decoder"),
     "A1.11": {
         "decoder": {
             "layer": {
@@ -80,7 +90,47 @@ EXAMPLES: dict[str, dict[str, Any]] = {
             }
         }
     },
+    "A1.13": heads({"image_transformer": {"width": 4, "block": [2, 2], "memory": [1, 1]}}, "decoder"),
+    "A1.14": {
+        "encoder": {
+            "layer": {
+                "cycle": {
+                    "blocks": [
+                        {"pre_norm": {"mixer": {"multi_head": {"mechanism": {"axial": {"width": 4, "axis": axis}}}}}}
+                        for axis in ("row", "column")
+                    ]
+                }
+            }
+        }
+    },
     "A1.9": {"encoder": {"layer": {"pre_norm": {"mixer": {"multi_head": {"mechanism": "big_bird"}}}}}},
+    "A1.6": {
+        "encoder": {
+            "nodes": {"hubs": {"start": "mean"}},
+            "layer": {"pre_norm": {"mixer": {"multi_head": {"mechanism": "star"}}}},
+        }
+    },
+    "A1.8": {
+        "encoder": {
+            "nodes": {"hubs": {"count": 2}},
+            "layer": {"pre_norm": {"mixer": {"multi_head": {"mechanism": {"etc": {"window": 2}}}}}},
+        }
+    },
+    "A1.12": {
+        "decoder": {
+            "nodes": "spans",
+            "layer": {"pre_norm": {"mixer": {"multi_head": {"mechanism": {"bp_transformer": {"near": 2}}}}}},
+        }
+    },
+    "A3.1": heads({"linear": {"features": "elu"}}, "decoder"),
+    "A3.2": heads({"linear": {"features": {"fourier": {"count": 8}}}}),
+    "A3.3": heads({"linear": {"features": {"positive": {"count": 8}}}}, "decoder"),
+    "A3.4": heads({"linear": {"features": {"rfa": {"count": 8}}}}, "decoder"),
+    "A3.5": heads({"linear": {"features": {"relu": {"count": 8}}}}, "decoder"),
+    "A3.6": heads({"linear": {"features": {"dpfp": {"nu": 2}}}}, "decoder"),
+    "A3.7": heads({"linear": {"rule": "sum"}}),
+    "A3.8": heads({"linear": {"rule": "gated"}}, "decoder"),
+    "A3.9": heads({"linear": {"features": "dpfp", "rule": "delta"}}, "decoder"),
     "A8.8": {"decoder": {"n_kv_heads": 1}},
     "A8.9": {"encoder": {"head_dim": 32}},
     "P1.1": {"encoder": {"position": "sinusoidal"}},
@@ -304,6 +354,20 @@ BEYOND = [  # the vanilla Transformer itself (survey 2), what it is compared wit
     Row(None, "Dilated convolutional mixer", "mixer", "1609.03499", mixer("convolution", dilation="double")),
     Row(None, "Fully connected mixer", "mixer", "2105.01601", mixer("fully_connected")),
     Row(None, "Hashed n-gram embedding", "embedding", "1607.04606, 2103.06874", {"encoder": {"embedding": "ngrams"}}),
+    Row(
+        None,
+        "Sliding window with attention sinks",
+        "attention.sparse",
+        "2309.17453",
+        heads({"sliding_window": {"window": 3, "sinks": 1}}, "decoder"),
+    ),
+    Row(None, "Performer, in one word", "attention.linear", "2009.14794", heads({"performer": {"features": 8}})),
+    Row(None, "RFA with its gate", "attention.linear", "2103.02143", heads({"rfa": {"features": 8}}, "decoder")),
+    Row(None, "Retention (RetNet)", "attention.linear", "2307.08621", heads("retention", "decoder")),
+    Row(None, "Gated linear attention", "attention.linear", "2312.06635", heads("gated_linear", "decoder")),
+    Row(None, "DeltaNet", "attention.linear", "2406.06484", heads("delta_net", "decoder")),
+    Row(None, "Gated DeltaNet", "attention.linear", "2412.06464", heads("gated_delta_net", "decoder")),
+    Row(None, "Linear biases (ALiBi)", "position.relative", "2108.12409", {"decoder": {"position": "alibi"}}),
     Row(None, "LayerNorm", "norm.substitute", "1607.06450", {"encoder": {"norm": "layer_norm"}}),
     Row(None, "RMSNorm", "norm.substitute", "1910.07467", {"encoder": {"norm": "rms_norm"}}),
     Row(None, "Language-model readout, tied", "readout", "1608.05859", {"decoder": {"readout": "language_model"}}),

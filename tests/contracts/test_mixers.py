@@ -10,14 +10,15 @@ from jorip.core.errors import Refused
 from jorip.core.init import Xavier, initialise
 from jorip.core.layout import Layout, Rows
 from jorip.parts.mixer.base import Mixer
-from tests.contracts.zoo import LENGTHS, SITES, WIDTH, apply, build, close, context, members, mixers, rows, site
+from tests.contracts.zoo import LENGTHS, SITES, WIDTH, apply, build, close, context, members, mixers, nodes, rows, site
 
 CROSS = mixers(False, cross=True)
 
 
 @pytest.mark.parametrize("spec", members(Mixer))
 def test_every_example_has_a_site(spec):
-    taken = [at for at in (site(), site(True), site(False, True)) if _taken(spec, at)]
+    inside = [nodes(spec, causal).inside(site(causal)) for causal in (False, True) if nodes(spec, causal)]
+    taken = [at for at in (site(), site(True), site(False, True), *inside) if _taken(spec, at)]
     assert taken, f"{spec} is refused everywhere"
 
 
@@ -42,7 +43,7 @@ def influence(spec, at, x: Rows) -> torch.Tensor:
     """(rows, rows) bool: does x_j change y_i?"""
     module = build(spec, at)
     jacobian = torch.autograd.functional.jacobian(lambda v: apply(module, Rows(v, x.at), at), x.x)
-    return (jacobian != 0).any(3).any(1)  # type: ignore[union-attr]
+    return (jacobian != 0).any(3).any(1)
 
 
 @pytest.mark.parametrize("spec, causal", SITES)

@@ -21,6 +21,7 @@ from jorip.parts.attention.base import Mechanism
 from jorip.parts.embedding.base import Embedding
 from jorip.parts.feedforward.base import FeedForward
 from jorip.parts.mixer.base import Mixer
+from jorip.parts.nodes.base import Nodes
 from jorip.parts.norm.base import Norm
 from jorip.parts.position.base import Position
 from jorip.parts.readout.base import IGNORE, Readout
@@ -41,7 +42,7 @@ from tests.contracts.zoo import (
     tokens,
 )
 
-FAMILIES = (Mixer, Mechanism, Norm, Position, FeedForward, Embedding, Readout, Init, Block)
+FAMILIES = (Mixer, Mechanism, Nodes, Norm, Position, FeedForward, Embedding, Readout, Init, Block)
 EVERY = [pytest.param(f, p.values[0], id=f"{f.__name__}-{p.id}") for f in FAMILIES if f is not Init for p in members(f)]
 SIZES = {"vocab_size": VOCAB, "d_model": WIDTH, "n_layers": 2, "n_heads": 2, "max_len": LONGEST}
 
@@ -115,7 +116,7 @@ def test_blocks(spec, causal):
             for r, m in zip(x.x.split(LENGTHS), one_by_one(memory))
         ]
         close(y.x, torch.cat(alone))
-        names = {"mixer", "feed_forward"} | ({"cross"} if memory is not None else set())
+        names = {"mixer", "feed_forward", "norms"} | ({"cross"} if memory is not None else set())
         assert set(spec.cost(at, shape())) == names
         for path in names:
             assert block.get_submodule(path) is not None

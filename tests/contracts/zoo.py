@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from jorip.core.mask import Causal, Everything
 from jorip.core.site import Site
 from jorip.core.spec import Spec
 from jorip.parts.mixer.base import Mixer, MixerModule
+from jorip.parts.nodes.base import Nodes
 
 WIDTH, VOCAB, LONGEST = 8, 13, 16
 LENGTHS = (5, 1, 7, 3)
@@ -37,11 +39,12 @@ def members(family: type[Spec]) -> list:
     cases = []
     for name, member in family.members().items():
         for i, example in enumerate(member.examples()):  # type: ignore[attr-defined]
-            cases.append(pytest.param(example, id=f"{name}-{i}"))
+            inner = getattr(example, "mechanism", None)
+            cases.append(pytest.param(example, id=f"{name}-{inner.kind}-{i}" if inner else f"{name}-{i}"))
     return cases
 
 
-def fits(spec: Mixer, at: Site) -> bool:
+def fits(spec: Mixer | Nodes, at: Site) -> bool:
     try:
         spec.check(at)
     except Refused:
@@ -51,7 +54,7 @@ def fits(spec: Mixer, at: Site) -> bool:
 
 def mixers(causal: bool, cross: bool = False) -> list:
     """The mixer examples that such a site takes."""
-    return [p for p in members(Mixer) if fits(p.values[0], site(causal, cross))]  # type: ignore[arg-type]
+    return [p for p in members(Mixer) if fits(p.values[0], site(causal, cross))]
 
 
 SITES = [
@@ -85,11 +88,29 @@ def apply(module: MixerModule, x: Rows, at: Site, memory: Rows | None = None, **
     return module(x, {}, context(at, **more), memory)[0]
 
 
+def nodes(mixer: Mixer, causal: bool) -> Nodes | None:
+    """The external nodes without which this mixer is refused."""
+    plain = site(causal)
+    if fits(mixer, plain):
+        return None
+    every = (Nodes.parse(n) for n in mixer.nodes)
+    return next((n for n in every if fits(n, plain) and fits(mixer, n.inside(plain))), None)
+
+
+NODE_SITES = [
+    pytest.param(p.values[0], causal, id=f"{p.id}-{'causal' if causal else 'both'}")
+    for causal in (False, True)
+    for p in members(Mixer)
+    if nodes(p.values[0], causal) is not None
+]
+
+
 def model(mixer: Mixer, causal: bool, dtype=torch.float64, **changes) -> Model:
     """Three layers with this mixer, as a user would build them."""
     kind = Decoder if causal else Encoder
+    more: dict[str, Any] = {"nodes": nodes(mixer, causal)} | changes
     spec = kind(
-        vocab_size=VOCAB, d_model=WIDTH, n_layers=3, n_heads=2, max_len=LONGEST, layer=PreNorm(mixer=mixer), **changes
+        vocab_size=VOCAB, d_model=WIDTH, n_layers=3, n_heads=2, max_len=LONGEST, layer=PreNorm(mixer=mixer), **more
     )
     return spec.build(dtype=dtype, seed=1).eval()
 

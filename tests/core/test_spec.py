@@ -59,7 +59,7 @@ def test_families_take_instances_names_and_mappings():
         (lambda: jorip.Encoder(d_model=8), "encoder needs the field 'vocab_size'"),
         (lambda: encoder(d_model="8"), "encoder.d_model: input should be a valid integer, found '8'"),
         (lambda: encoder(n_heads=0), "encoder.n_heads: input should be greater than 0, found 0"),
-        (lambda: encoder(norm="layernorm"), "there is no norm called 'layernorm'; did you mean 'layer_norm'?"),
+        (lambda: encoder(norm="layernrm"), "there is no norm called 'layernrm'; did you mean 'layer_norm'?"),
         (lambda: encoder(norm=3), "a norm is written as a name or {name: {fields}}, found 3"),
         (lambda: Norm.parse({"layer_norm": 3}), "layer_norm: fields are written as a mapping, found 3"),
         (lambda: Norm.parse({"a": {}, "b": {}}), "a norm is written as a name"),
@@ -144,6 +144,25 @@ def test_two_parts_cannot_share_a_name():
             pass
 
     assert Norm.members()["rms_norm"] is jorip.RmsNorm
+
+
+def test_underscores_in_names_may_be_left_out():
+    """`--vary layer.mixer.mechanism=full,bigbird` says what is meant; what is written down is the name itself."""
+    spec = encoder(layer={"prenorm": {"mixer": {"multihead": {"mechanism": {"bigbird": {"block": 8}}}}}})
+    assert spec == encoder(layer=jorip.PreNorm(mixer=jorip.MultiHead(mechanism=jorip.BigBird(block=8))))
+    assert list(spec.to_dict()["encoder"]["layer"]) == ["pre_norm"] and Norm.parse("rmsnorm") == jorip.RmsNorm()
+    try:
+
+        class RmsNorM(Norm, name="rm_snorm"):
+            """Another name that differs by underscores alone: then neither is meant."""
+
+        with pytest.raises(SpecError, match=r"there is no norm called 'rmsnorm'; did you mean 'r"):
+            Norm.parse("rmsnorm")
+        assert Norm.parse("rms_norm") == jorip.RmsNorm()
+    finally:
+        Norm.registry.pop("rm_snorm", None)
+    with pytest.raises(SpecError, match="there is no norm called 'Layer_Norm'"):
+        Norm.parse("Layer_Norm")
 
 
 def test_a_new_part_is_usable_by_name_at_once():

@@ -114,7 +114,7 @@ def test_numbers_and_their_dropouts():
         (jorip.Classifier, {"activation": "tan"}, "classifier.activation: input should be 'tanh', 'relu'"),
         (jorip.Spans, {"dropout": 1.0}, "spans.dropout: input should be less than 1, found 1.0"),
         (jorip.Pooled, {"pool": "frist"}, "pooled.pool: input should be 'first', 'mean', 'max' or 'last'"),
-        (jorip.MaskedLanguageModel, {"norm": "layernorm"}, "did you mean 'layer_norm'?"),
+        (jorip.MaskedLanguageModel, {"norm": "layernrm"}, "did you mean 'layer_norm'?"),
     ],
 )  # fmt: skip
 def test_fields(kind, fields, message):

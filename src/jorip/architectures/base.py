@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from pydantic import Field, field_validator
@@ -10,15 +11,18 @@ from torch import Tensor, nn
 
 from jorip.blocks.base import Block
 from jorip.blocks.layers import Each
+from jorip.core import plugin
 from jorip.core.context import Context
 from jorip.core.cost import CostTree, Shape
+from jorip.core.entry import mark
 from jorip.core.errors import ConfigError, SpecError, did_you_mean
 from jorip.core.init import Init, Xavier, initialise
-from jorip.core.layout import Rows
+from jorip.core.layout import Layout, Packed, Rows
 from jorip.core.random import Key
 from jorip.core.site import Site
 from jorip.core.spec import FORMAT, Spec
 from jorip.core.state import ModelState
+from jorip.parts.attention.base import MechanismModule
 from jorip.parts.mixer.base import MixerModule
 
 
@@ -58,28 +62,38 @@ class Architecture(Spec, family=True, package="jorip.architectures"):
         raise TypeError(f"{self.kind} has no cost")
 
     def cost(self, shape: Shape) -> CostTree:
-        """Parameters exactly (from a meta build), MACs, activations and state by part."""
+        """Parameters exactly (from a meta build), MACs, activations, state and working memory by part."""
         model = self.build(device="meta")
         tree = CostTree(parts=self.costs(shape), shape=shape)
-        seen: set[int] = set()
-        for name, p in model.named_parameters():
-            if id(p) not in seen:
-                seen.add(id(p))
-                owner = max((path for path in tree.parts if name.startswith(path + ".")), key=len, default=name)
+        order = {path: i for i, path in enumerate(tree.parts)}
+        uses: dict[int, list[str]] = {}
+        for name, p in model.named_parameters(remove_duplicate=False):
+            owner = max((path for path in tree.parts if name.startswith(path + ".")), key=len, default=name)
+            if id(p) not in uses:
                 tree.parameters[owner] = tree.parameters.get(owner, 0) + p.numel()
+            uses.setdefault(id(p), []).append(owner if owner in order else next(iter(order)))
+        sizes = {id(p): p.numel() for p in model.parameters()}
+        for p, owners in uses.items():
+            *earlier, last = sorted(set(owners), key=order.__getitem__)
+            tree.gradients[last] = tree.gradients.get(last, 0) + sizes[p]
+            for path in earlier:
+                tree.again[path] = tree.again.get(path, 0) + sizes[p]
         tree.total_parameters = sum(tree.parameters.values())
         return tree
 
     def to_dict(self) -> dict[str, Any]:
-        return {"format": FORMAT} | super().to_dict()
+        used = plugin.used_by(self)
+        return {"format": FORMAT} | ({"plugins": used} if used else {}) | super().to_dict()
 
 
 def from_dict(saved: dict[str, Any]) -> Architecture:
-    """The spec that `to_dict` wrote. Raises SpecError for a newer format or unknown parts."""
+    """The spec that `to_dict` wrote. Raises SpecError for a newer format or unknown parts, ConfigError for parts of a
+    plugin that is not loaded."""
     saved = dict(saved)
     version = saved.pop("format", FORMAT)
     if not isinstance(version, int) or version > FORMAT:
         raise SpecError(f"this spec has format {version!r}, this jorip reads up to {FORMAT}: install a newer jorip")
+    plugin.check(saved.pop("plugins", []))
     return Architecture.parse(saved)
 
 
@@ -94,11 +108,13 @@ class Stacked(Architecture, abstract=True):
     n_kv_heads: int | None = Field(default=None, gt=0)
     head_dim: int | None = Field(default=None, gt=0, le=2**16)
     max_len: int | None = Field(default=None, gt=0, le=2**28)
+    if TYPE_CHECKING:  # a field of every member, whose default is its own
+        layer: Block
 
     @field_validator("layer", mode="before", check_fields=False)
     @classmethod
     def _tuple(cls, value):
-        return Each(*value) if isinstance(value, tuple | list) else value  # type: ignore[call-arg]
+        return Each(blocks=tuple(value)) if isinstance(value, tuple | list) else value
 
     def heads_site(self, path: str, **more) -> Site:
         if self.head_dim is None and self.d_model % self.n_heads:
@@ -118,7 +134,7 @@ class Stacked(Architecture, abstract=True):
         )
 
     def layer_sites(self, site: Site) -> list[tuple[Block, Site]]:
-        layer: Block = self.layer  # type: ignore[attr-defined]
+        layer = self.layer
         if isinstance(layer, Each) and len(layer.blocks) != self.n_layers:
             raise SpecError(f"{self.kind}: layer names {len(layer.blocks)} blocks, n_layers is {self.n_layers}")
         return [(layer.of(i), site.at(f"layers.{i}", index=i)) for i in range(self.n_layers)]
@@ -136,11 +152,10 @@ class Stacked(Architecture, abstract=True):
         number, _, rest = rest.partition(".")
         if not number.isdigit() or int(number) >= self.n_layers:
             raise SpecError(f"{self.kind} has layers 0 to {self.n_layers - 1}, found {number!r}")
-        layer: Block = self.layer  # type: ignore[attr-defined]
-        blocks = [layer.of(i) for i in range(self.n_layers)]
+        blocks = [self.layer.of(i) for i in range(self.n_layers)]
         i = int(number)
         blocks[i] = blocks[i].override({rest: value}) if rest else Block.parse(value)
-        return self.with_fields(layer=Each(*blocks))  # type: ignore[call-arg]
+        return self.with_fields(layer=Each(blocks=tuple(blocks)))
 
     def n_sublayers(self) -> int:
         return 2 * self.n_layers
@@ -158,6 +173,10 @@ class Model(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         return next(self.parameters()).dtype
+
+    def pretrained(self) -> Model:
+        """What goes on to other tasks: itself, unless it is several networks of which one does."""
+        return self
 
     def new_state(self, batch: int, capacity: int = 64) -> ModelState:
         """An empty decoding state for `batch` sequences; `capacity` rows are preallocated, more are added if needed."""
@@ -195,6 +214,21 @@ class Stack(nn.ModuleList):
 def training_key(model: nn.Module, key: Key | None) -> Key | None:
     """Random draws only in training mode."""
     return (key or Key.fresh()) if model.training else None
+
+
+def marked(at: Layout, marks: Mapping[str, Tensor | Packed] | None, model: nn.Module) -> Layout:
+    """The layout with the caller's marks. Raises DataError for shapes that do not fit, ConfigError for marks that no
+    part of the model reads."""
+    known = marks_read(model) if marks else set()
+    for name in marks or ():
+        if name not in known:
+            raise ConfigError(f"no part of this model reads marks called {name!r}{did_you_mean(name, known)}")
+    return mark(at, marks)
+
+
+def marks_read(model: nn.Module) -> set[str]:
+    """The names of the marks that some part reads."""
+    return {name for m in model.modules() if isinstance(m, MechanismModule) for name in m.reads}
 
 
 def check_captures(captures: dict[str, Tensor | None], model: nn.Module) -> None:

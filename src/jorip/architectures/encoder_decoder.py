@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Literal
 
 from pydantic import Field
 from torch import Tensor
 
-from jorip.architectures.base import Architecture, Model, check_captures, training_key
+from jorip.architectures.base import Architecture, Model, check_captures, marked, training_key
 from jorip.architectures.decoder import Decoder
 from jorip.architectures.encoder import Encoder, assemble_stack, stack_costs
 from jorip.architectures.output import Output
@@ -62,9 +64,12 @@ class EncoderDecoder(Architecture):
         memory = shape.memory or shape.length
         source = Shape(shape.batch, memory)
         here = Shape(shape.batch, shape.length, memory)
-        return stack_costs(self.encoder, self.encoder.site("encoder"), source) | stack_costs(
-            self.decoder, self.site(), here
-        )
+        encoder = stack_costs(self.encoder, self.encoder.site("encoder"), source)
+        if self.decoder.n_layers:  # its layers all keep the memory, once
+            path, last = next(reversed(encoder.items()))
+            rows = source.rows * self.encoder.d_model
+            encoder[path] = replace(last, activations=last.activations + rows, work=last.working)
+        return encoder | stack_costs(self.decoder, self.site(), here)
 
 
 class EncoderDecoderModel(Model):
@@ -85,10 +90,12 @@ class EncoderDecoderModel(Model):
         key: Key | None = None,
         captures: dict[str, Tensor | None] | None = None,
         notes: dict[tuple[str, str], Tensor] | None = None,
+        marks: Mapping[str, Tensor | Packed] | None = None,
     ) -> Rows:
         """The memory that the decoder reads. captures: public paths; their activations are written into it. notes: gets
-        what the encoder's parts note (`core.context`), such as auxiliary losses."""
+        what the encoder's parts note (`core.context`), such as auxiliary losses. marks: of the source's rows."""
         tokens, at = enter(source, mask, None, None)
+        at = marked(at, marks, self.encoder)
         check_tokens(tokens, self.encoder.vocab_size, at, self.encoder.max_len)
         ctx = Context(mask=self.encoder.mask_rule, key=key, position=self.encoder.position)
         ctx.captures = {} if captures is None else captures
@@ -109,16 +116,20 @@ class EncoderDecoderModel(Model):
         label_smoothing: float = 0.0,
         key: Key | None = None,
         capture: tuple[str, ...] = (),
+        source_marks: Mapping[str, Tensor | Packed] | None = None,
     ) -> Output:
         """source and target (batch, length) int64 or Packed; target is the decoder's input, None = the source behind
         the spec's `start`, in the source's form. `memory` (from `encode`) replaces the source. With targets: the loss
-        instead of logits."""
+        instead of logits. source_marks: rows of some kind by name, bool like the source, which the encoder's parts ask
+        for."""
         key, captures = training_key(self, key), dict.fromkeys(capture)
         notes: dict[tuple[str, str], Tensor] = {}
         if memory is None:
             if source is None:
                 raise DataError("give the source, or the memory that encode(source) returned")
-            memory = self.encode(source, source_mask, key, captures, notes)
+            memory = self.encode(source, source_mask, key, captures, notes, source_marks)
+        elif source_marks:
+            raise DataError("source_marks are read while encoding: give them to encode(source, marks=...)")
         if target is None:
             tokens, at = self.shifted(source, source_mask)
         else:

@@ -6,11 +6,11 @@ is the discriminator, and `pretrained()` is an encoder of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from torch import Tensor, nn
 
-from jorip.architectures.base import Architecture, Model, training_key
+from jorip.architectures.base import Architecture, Model, marked, marks_read, training_key
 from jorip.architectures.encoder import Encoder, assemble_stack, stack_costs
 from jorip.architectures.output import Output
 from jorip.architectures.single import SingleStack
@@ -95,22 +95,26 @@ class GeneratorDiscriminatorModel(Model):
         label_smoothing: float = 0.0,
         key: Key | None = None,
         capture: tuple[str, ...] = (),
+        marks: Mapping[str, Tensor | Packed] | None = None,
     ) -> Output:
         """inputs (batch, length) int64 or Packed: a text, or with targets a text with hidden tokens; targets, like
-        inputs: what the hidden ones are, IGNORE elsewhere.
+        inputs: what the hidden ones are, IGNORE elsewhere; marks: as an encoder's.
 
         With targets: logits are the discriminator's about the text with the generator's draws; loss: its cross-entropy
         (sum over all tokens, tokens); readouts: `generator` (its loss, a sum over hidden tokens, which takes the
         smoothing), `replaced` and `tokens` (like inputs: the labels, and the text with the draws).
         """
         if targets is None:
-            return self.discriminator(inputs, mask, key=key, capture=capture)
+            return self.discriminator(inputs, mask, key=key, capture=capture, marks=marks)
         tokens, at = enter(inputs, mask, None, None)
+        at = marked(at, marks, self)
         wanted = targets if targets.shape == tokens.shape else at.take(targets)
         key = training_key(self, key)
         own, noted, drawn = self.generate(tokens, wanted, at, key, label_smoothing)
         text, labels = replace(tokens, wanted, drawn)
-        out = self.discriminator(Packed(text, at.lengths, at.uid), key=key, capture=capture)
+        known = marks_read(self.discriminator)
+        tags = {name: tag for name, tag in at.tags.items() if name in known}
+        out = self.discriminator(Packed(text, at.lengths, at.uid), key=key, capture=capture, marks=tags)
         out.loss = cross_entropy(out.logits, labels), labels.new_tensor(labels.numel())
         out.hidden, out.logits = at.edge(out.hidden), at.edge(out.logits)
         out.readouts |= {"generator": own, "replaced": at.edge(labels), "tokens": at.edge(text)}

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from jorip.architectures.base import Model, Stack, check_captures, training_key
+from jorip.architectures.base import Model, Stack, check_captures, marked, training_key
 from jorip.architectures.output import Output
 from jorip.core.context import Context
 from jorip.core.entry import check_tokens, enter
@@ -15,6 +15,7 @@ from jorip.core.layout import Packed, Rows
 from jorip.core.mask import Mask
 from jorip.core.random import Key
 from jorip.core.state import ModelState
+from jorip.parts.nodes.base import NodesModule
 from jorip.parts.readout.base import ReadoutModule
 
 
@@ -31,10 +32,11 @@ class SingleStack(Model):
         mask_rule: Mask,
         vocab_size: int,
         max_len: int | None,
+        nodes: NodesModule | None = None,
     ):
         super().__init__()
         self.embedding, self.position, self.layers = embedding, position, layers
-        self.norm, self.readout = norm, readout
+        self.norm, self.readout, self.nodes = norm, readout, nodes
         self.mask_rule, self.vocab_size, self.max_len = mask_rule, vocab_size, max_len
 
     def tie(self) -> None:
@@ -54,13 +56,16 @@ class SingleStack(Model):
         key: Key | None = None,
         capture: tuple[str, ...] = (),
         documents: Tensor | None = None,
+        marks: Mapping[str, Tensor | Packed] | None = None,
     ) -> Output:
         """inputs (batch, length) int64 or Packed; mask (batch, length) bool, True = a real token, any side; segments
         like inputs; targets: rows of a packed batch, or (batch, length) / (batch,), or by name for readouts that have
         several, asks for a loss instead of logits; state: continue where an earlier call stopped; capture: public
         paths whose activations are wanted; documents (documents,): how many of the sequences, which are then parts of
-        longer texts, belong to each; readouts decide for whole documents."""
+        longer texts, belong to each; readouts decide for whole documents; marks: rows of some kind by name, bool like
+        inputs, which parts ask for (`Global(tag="question")`: global rows)."""
         tokens, at = enter(inputs, mask, positions, state)
+        at = marked(at, marks, self)
         check_tokens(tokens, self.vocab_size, at, self.max_len)
         ctx = Context(
             mask=self.mask_rule,
@@ -89,7 +94,7 @@ class SingleStack(Model):
             segments = segments.values if isinstance(segments, Packed) else at.take(segments)
         more: dict[str, Any] = {} if segments is None else {"segments": segments}
         x = Rows(self.embedding(tokens, at, self.position, ctx, **more), at)
-        outs = self.layers(x, ctx, memory)
+        outs = self.layers(x, ctx, memory) if self.nodes is None else self.nodes(self.layers, x, ctx, memory)
         if self.norm is not None:
             outs[-1] = Rows(self.norm(outs[-1].x), outs[-1].at)
         return outs

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import ClassVar
+
 from pydantic import Field
 from torch import nn
 
 from jorip.core.context import Context
 from jorip.core.cost import Cost, Shape
+from jorip.core.errors import Refused
 from jorip.core.layout import Rows
 from jorip.core.site import Site
 from jorip.core.spec import Spec
@@ -48,6 +52,7 @@ class Standard(Block, abstract=True):
     """The sub-layers of a vanilla block: mixer, cross (only where a memory exists: decoders beside an encoder),
     feed_forward, each with a residual, a norm and dropout. Pre-norm and post-norm differ in the order only."""
 
+    normed: ClassVar[int] = 0  # 1 where the norm comes before the sub-layer, which then reads rows of its own
     mixer: Mixer = MultiHead()
     cross: Mixer = MultiHead()
     feed_forward: FeedForward = Dense()
@@ -57,6 +62,12 @@ class Standard(Block, abstract=True):
     def sublayers(self, site: Site) -> dict[str, nn.Module]:
         """The built sub-layers, in order."""
         own = site.at("mixer", cross=False, d_memory=None)
+        if own.nodes is not None and own.nodes not in self.mixer.nodes:
+            inner = getattr(self.mixer, "mechanism", self.mixer).kind
+            raise Refused(
+                f"{own.path}: {inner} cannot read external nodes ({own.nodes}): it would take them for rows of the "
+                "sequence: set nodes=null, or use full attention"
+            )
         self.mixer.check(own)
         built: dict[str, nn.Module] = {"mixer": self.mixer.build(own)}
         if site.d_memory is not None:
@@ -66,10 +77,23 @@ class Standard(Block, abstract=True):
         return built | {"feed_forward": self.feed_forward.build(site.at("feed_forward"))}
 
     def cost(self, site: Site, shape: Shape) -> dict[str, Cost]:
+        """Norms first. Sub-layers with what the block holds beside them: the rows that the norm made (if
+        it comes first), and from the second on the sum so far and what the one before gave; the last leaves its sum to
+        the stack."""
         costs = {"mixer": self.mixer.cost(site.at("mixer", cross=False, d_memory=None), shape)}
         if site.d_memory is not None:
             costs["cross"] = self.cross.cost(site.at("cross", cross=True, causal=False), shape)
-        return costs | {"feed_forward": self.feed_forward.cost(site.at("feed_forward"), shape)}
+        costs["feed_forward"] = self.feed_forward.cost(site.at("feed_forward"), shape)
+        rows, norms = shape.rows * site.d_model, Cost()
+        for i, (name, cost) in enumerate(costs.items()):
+            norms += self.norm.cost(site, shape)
+            costs[name] = replace(
+                cost,
+                activations=cost.activations + (rows if self.dropout else 0),
+                work=cost.working + (self.normed + 2 * (i > 0)) * rows,
+                stays=rows if name == "feed_forward" else 0,
+            )
+        return {"norms": norms} | costs
 
 
 class StandardBlock(BlockModule):

@@ -11,6 +11,7 @@ class PreNorm(Standard, name="pre_norm"):
     """Trains without warm-up; give the architecture a final norm."""
 
     ids = ("N1.2",)
+    normed = 1
 
     def build(self, site: Site) -> StandardBlock:
         return PreNormBlock.from_spec(self, site)

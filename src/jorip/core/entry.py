@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -29,6 +32,27 @@ def enter(inputs: Tensor | Packed, mask: Tensor | None, positions: Tensor | None
         raise DataError(f"mask {tuple(mask.shape)} does not fit inputs {tuple(inputs.shape)}: both are (batch, length)")
     at = Layout.pack(mask, start=start, positions=positions)
     return at.take(inputs), at
+
+
+def mark(at: Layout, marks: Mapping[str, Tensor | Packed] | None) -> Layout:
+    """The layout with marks of the caller's rows as tags: bool, like the inputs, or packed.
+
+    Raises DataError for what is not bool or does not fit the inputs, with both shapes.
+    """
+    tags = {}
+    for name, given in (marks or {}).items():
+        values = given.values if isinstance(given, Packed) else given
+        if isinstance(given, Packed):
+            fits, form = torch.equal(given.lengths, at.lengths), f"packed lengths {given.lengths.tolist()[:8]}"
+        else:
+            fits, form = tuple(given.shape) == at.edge_shape, f"shape {tuple(given.shape)}"
+        if values.dtype != torch.bool or not fits:
+            raise DataError(
+                f"marks {name!r} must be bool and like the inputs {at.edge_shape}, True = a marked row; "
+                f"found {values.dtype} of {form}"
+            )
+        tags[name] = values if isinstance(given, Packed) else at.take(given)
+    return replace(at, tags=at.tags | tags) if tags else at
 
 
 def check_tokens(tokens: Tensor, vocab_size: int, at: Layout, max_len: int | None) -> None:

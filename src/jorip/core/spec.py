@@ -63,7 +63,8 @@ class Spec(BaseModel):
 
     @classmethod
     def parse(cls, value: Any) -> Self:
-        """An instance, a name, or `{name: {fields}}` -> an instance of this family.
+        """An instance, a name, or `{name: {fields}}` -> an instance of this family. Underscores in a name may be left
+        out.
 
         Raises SpecError with the closest name when it is unknown.
         """
@@ -74,12 +75,18 @@ class Spec(BaseModel):
         if not isinstance(value, dict) or len(value) != 1:
             raise SpecError(f"a {cls.__name__.lower()} is written as a name or {{name: {{fields}}}}, found {value!r}")
         ((kind, fields),) = value.items()
-        member = cls.registry.get(kind) or cls.members().get(kind)
+        member = cls.registry.get(kind) or cls.members().get(kind) or cls.alike(kind)
         if member is None:
             raise SpecError(f"there is no {cls.__name__.lower()} called {kind!r}{did_you_mean(kind, cls.registry)}")
         if not isinstance(fields, dict | None):
             raise SpecError(f"{kind}: fields are written as a mapping, found {fields!r}")
         return member(**(fields or {}))  # type: ignore[return-value]
+
+    @classmethod
+    def alike(cls, kind: Any) -> type[Spec] | None:
+        """The only member whose name differs by underscores alone: `bigbird` is `big_bird`."""
+        found = [member for name, member in cls.registry.items() if name.replace("_", "") == str(kind).replace("_", "")]
+        return found[0] if len(found) == 1 else None
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source, handler):

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from jorip.core.mask import Causal, Mask
 
+SHORT = 128  # rows up to which a CPU computes short attention by plain products
+
 
 def attention_weights(q: Tensor, k: Tensor, mask: Mask, q_at, k_at, scale: float, bias: Tensor | None = None) -> Tensor:
     """(batch, heads, q, k): the reference's softmax, in float32 or better."""
@@ -71,8 +73,8 @@ def _short(q: Tensor, k: Tensor) -> bool:
     """Where plain products beat torch's fused kernel on a CPU: 1.3 to 3 times up to 64 keys (benchmarks/NOTES.md)."""
     return (
         q.device.type == "cpu"
-        and 1 < q.shape[2] <= 128
-        and 1 < k.shape[2] <= 128
+        and 1 < q.shape[2] <= SHORT
+        and 1 < k.shape[2] <= SHORT
         and q.dtype in (torch.float32, torch.float64)
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()

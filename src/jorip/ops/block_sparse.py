@@ -1,5 +1,5 @@
-"""Attention from blocks of queries to chosen blocks of keys, O(length) time and memory: the chosen blocks are gathered,
-each query block is then a small dense attention (Zaheer et al. 2020, 2007.14062, appendix D).
+"""Attention from blocks of queries to chosen blocks of keys, O(length) time and memory (Zaheer et al. 2020, 2007.14062,
+appendix D): tiles of one block each, and a dense attention for the few blocks that read everything.
 
 Tensors are (batch, heads, length, dim), length a multiple of the block; k and v may have fewer heads than q.
 """
@@ -7,6 +7,8 @@ Tensors are (batch, heads, length, dim), length a multiple of the block; k and v
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from jorip.ops.tiles import Tiles, attend_tiles
 
 
 def attend_blocks(
@@ -19,18 +21,14 @@ def attend_blocks(
         k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
     batch, heads, length, dim = q.shape
     count = length // block
-    chosen = keys.clamp(min=0)
-    place = torch.arange(batch * heads, device=q.device).view(batch, heads, 1, 1) * count + chosen
-
-    def gather(t: Tensor) -> Tensor:
-        rows = t.reshape(batch * heads * count, block * t.shape[-1]).index_select(0, place.flatten())
-        return rows.view(batch * heads, count, keys.shape[-1] * block, t.shape[-1])
-
-    sample = torch.arange(batch, device=q.device).view(batch, 1, 1, 1) * count
-    seen = real.reshape(batch * count, block)[sample + chosen] & (keys >= 0)[..., None]
-    seen = seen.view(batch * heads, count, 1, keys.shape[-1] * block)
-    blocks = q.reshape(batch * heads, count, block, dim)
-    y = visible(blocks, gather(k), gather(v), seen, scale).view(batch, heads, count, block, v.shape[-1])
+    unseen = None
+    if not bool(real.all()):
+        unseen = torch.zeros(real.shape, dtype=q.dtype, device=q.device).masked_fill_(~real, float("-inf"))
+        unseen = unseen.repeat_interleave(heads, 0)
+    y, _ = attend_tiles(
+        q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), Tiles(keys.flatten(0, 1), block), unseen, scale
+    )
+    y = y.view(batch, heads, count, block, v.shape[-1])
     if not bool(whole.any()):
         return y.flatten(2, 3)
     most = int(whole.sum(1).max())

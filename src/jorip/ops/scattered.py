@@ -49,7 +49,7 @@ class _Scattered(torch.autograd.Function):
             lse[s] = torch.log(total).add_(top)
         ctx.save_for_backward(q, k, v, keys, y, lse)
         ctx.scale = scale
-        return y.view(*q.shape[:2], -1), lse.view(q.shape[:2])
+        return y.view(*q.shape[:2], v.shape[2]), lse.view(q.shape[:2])
 
     @staticmethod
     def backward(ctx, *grads):

@@ -40,7 +40,7 @@ def attend_tiles(q: Tensor, k: Tensor, v: Tensor, tiles: Tiles, unseen: Tensor |
     log-sum-exp (sequences, length) of what each query saw. The length of q is a multiple of the number of tiles, that
     of k and v a multiple of the block. unseen (any divisor of sequences, keys): 0, or -inf for keys that do not exist.
     """
-    return _Tiled.apply(q, k, v, tiles, unseen, scale)
+    return _Tiled.apply(q, k.to(q.dtype), v.to(q.dtype), tiles, unseen, scale)  # states may be wider under autocast
 
 
 def merge(parts: list[tuple[Tensor, Tensor]]) -> Tensor:
@@ -54,18 +54,25 @@ def merge(parts: list[tuple[Tensor, Tensor]]) -> Tensor:
 class _Steps:
     """The flat list of all tiles, a few at a time."""
 
-    def __init__(self, q: Tensor, k: Tensor, tiles: Tiles, unseen: Tensor | None):
+    def __init__(self, q: Tensor, k: Tensor, tiles: Tiles, unseen: Tensor | None, scale: float):
         table, self.block, self.hidden, kind = tiles
         n, (self.tiles, slots) = q.shape[0], table.shape[1:]
         self.rows, self.width, self.count = q.shape[1] // self.tiles, slots * self.block, n * self.tiles
+        self.scale = scale
         blocks = k.shape[1] // self.block
         table = table.repeat(n // table.shape[0], 1, 1)
         first = torch.arange(n, device=q.device)[:, None, None] * blocks
         self.blocks = (table.clamp(min=0) + first).view(self.count, slots)
-        self.absent = (table < 0).view(self.count, slots) if bool((table < 0).any()) else None
-        self.kind = None if kind is None else kind.repeat(n // kind.shape[0], 1).flatten()
-        self.unseen = None if unseen is None else unseen.repeat(n // unseen.shape[0], 1).view(n * blocks, self.block)
-        self.each = max(1, _CACHED // (self.rows * self.width))
+        absent = (table < 0).view(self.count, slots)
+        if unseen is not None:
+            unseen = unseen.repeat(n // unseen.shape[0], 1).view(n * blocks, self.block)
+            partly = ((unseen != 0).any(1)[self.blocks] | absent).any(1)
+        else:
+            partly = absent.any(1)
+        self.unseen, self.absent, self.partly = unseen, absent, partly.tolist()
+        self.kind = None if kind is None else kind.repeat(n // kind.shape[0], 1).flatten().tolist()
+        self.open = [] if self.hidden is None else (self.hidden == 0).flatten(1).all(1).tolist()
+        self.each = max(1, _CACHED // max(self.rows * self.width, 1))
 
     def __iter__(self):
         for start in range(0, self.count, self.each):
@@ -76,27 +83,29 @@ class _Steps:
         return x.index_select(0, self.blocks[s].flatten()).view(s.stop - s.start, self.width, -1)
 
     def scores(self, q: Tensor, k: Tensor, s: slice) -> Tensor:
-        """(tiles, rows, width); q is scaled."""
+        """(tiles, rows, width)."""
         add = self.add(s, q.dtype)
-        kt = k.transpose(1, 2)
-        y = torch.bmm(q, kt) if add is None else torch.baddbmm(add.expand(-1, self.rows, -1), q, kt)
+        if add is None:
+            y = torch.baddbmm(q.new_empty(1), q, k.transpose(1, 2), beta=0, alpha=self.scale)
+        else:
+            y = torch.baddbmm(add.expand(-1, self.rows, -1), q, k.transpose(1, 2), alpha=self.scale)
         return y.to(torch.promote_types(y.dtype, torch.float32))
 
     def add(self, s: slice, dtype: torch.dtype) -> Tensor | None:
+        """What hides keys from these tiles, (1 or tiles, 1 or rows, width); None where nothing does."""
         add = None
         if self.hidden is not None:
-            kinds = None if self.kind is None else self.kind[s]
-            same = kinds is None or bool((kinds == kinds[0]).all())
-            which = 0 if kinds is None else int(kinds[0])
-            add = self.hidden[which : which + 1] if same else self.hidden[kinds]
-            add = None if same and not bool(add.any()) else add.to(dtype)
-        if self.unseen is not None or self.absent is not None:
-            row = torch.zeros((), dtype=dtype, device=self.blocks.device)
-            if self.unseen is not None:
-                row = row + self.unseen[self.blocks[s]].to(dtype)
-            if self.absent is not None:
-                row = row + torch.zeros((), dtype=dtype).masked_fill(self.absent[s], float("-inf"))[..., None]
-            row = row.expand(*self.blocks[s].shape, self.block).reshape(-1, 1, self.width)
+            kinds = [0] if self.kind is None else self.kind[s]
+            if not all(self.open[i] for i in kinds):
+                alike = min(kinds) == max(kinds)
+                add = self.hidden[kinds[0]][None] if alike else self.hidden[kinds]
+                add = add.to(dtype)
+        if any(self.partly[s]):
+            row = torch.zeros(self.absent[s].shape, dtype=dtype, device=self.blocks.device)
+            row = row.masked_fill_(self.absent[s], float("-inf"))[..., None]
+            row = row.expand(-1, -1, self.block)
+            row = row if self.unseen is None else row + self.unseen[self.blocks[s]].to(dtype)
+            row = row.reshape(-1, 1, self.width)
             add = row if add is None else add + row
         return add
 
@@ -104,9 +113,9 @@ class _Steps:
 class _Tiled(torch.autograd.Function):
     @staticmethod
     def forward(ctx, q, k, v, tiles: Tiles, unseen, scale: float):
-        steps = _Steps(q, k, tiles, unseen)
+        steps = _Steps(q, k, tiles, unseen, scale)
         n, block, rows = q.shape[0], tiles.block, steps.rows
-        qs = (q * scale).reshape(steps.count, rows, -1)
+        qs = q.reshape(steps.count, rows, -1)
         ks, vs = k.reshape(-1, block * k.shape[2]), v.reshape(-1, block * v.shape[2])
         y = q.new_empty(steps.count, rows, v.shape[2])
         lse = torch.empty(steps.count, rows, 1, dtype=torch.promote_types(q.dtype, torch.float32), device=q.device)
@@ -114,10 +123,9 @@ class _Tiled(torch.autograd.Function):
             w = steps.scores(qs[s], steps.take(ks, s), s)
             top = w.amax(-1, keepdim=True).clamp_(min=BLIND)
             total = w.sub_(top).exp_().sum(-1, keepdim=True)
-            blind = total == 0
-            total.masked_fill_(blind, 1.0)
-            y[s] = torch.bmm(w.to(v.dtype), steps.take(vs, s)).div_(total.to(v.dtype))
-            lse[s] = torch.log(total).add_(top)
+            total.masked_fill_(total == 0, 1.0)
+            torch.bmm(w.to(v.dtype), steps.take(vs, s), out=y[s]).div_(total.to(v.dtype))
+            torch.add(total.log_(), top, out=lse[s])
         ctx.save_for_backward(q, k, v, y, lse, unseen)
         ctx.tiles, ctx.scale = tiles, scale
         return y.view(n, -1, v.shape[2]), lse.view(n, -1)
@@ -126,16 +134,16 @@ class _Tiled(torch.autograd.Function):
     def backward(ctx, *grads):
         gy, glse = grads
         q, k, v, y, lse, unseen = ctx.saved_tensors
-        steps, block = _Steps(q, k, ctx.tiles, unseen), ctx.tiles.block
-        qs, gy = (q * ctx.scale).reshape(steps.count, steps.rows, -1), gy.reshape(y.shape)
+        steps, block = _Steps(q, k, ctx.tiles, unseen, ctx.scale), ctx.tiles.block
+        qs, gy, glse = q.reshape(steps.count, steps.rows, -1), gy.reshape(y.shape), glse.reshape(lse.shape)
         ks, vs = k.reshape(-1, block * k.shape[2]), v.reshape(-1, block * v.shape[2])
-        less = (gy * y).sum(-1, keepdim=True, dtype=lse.dtype) - glse.reshape(lse.shape)
         gq, gk, gv = torch.empty_like(qs), torch.zeros_like(ks), torch.zeros_like(vs)
         for s in steps:
             kb, vb, at = steps.take(ks, s), steps.take(vs, s), steps.blocks[s].flatten()
             w = steps.scores(qs[s], kb, s).sub_(lse[s]).exp_()
             gv.index_add_(0, at, torch.bmm(w.to(v.dtype).transpose(1, 2), gy[s]).view(len(at), -1))
-            gw = torch.bmm(gy[s], vb.transpose(1, 2)).to(w.dtype).sub_(less[s]).mul_(w).to(k.dtype)
-            gq[s] = torch.bmm(gw, kb)
+            less = (gy[s] * y[s]).sum(-1, keepdim=True, dtype=lse.dtype).sub_(glse[s])
+            gw = torch.bmm(gy[s], vb.transpose(1, 2)).to(w.dtype).sub_(less).mul_(w).mul_(ctx.scale).to(k.dtype)
+            torch.bmm(gw, kb, out=gq[s])
             gk.index_add_(0, at, torch.bmm(gw.transpose(1, 2), qs[s]).view(len(at), -1))
-        return gq.mul_(ctx.scale).view(q.shape), gk.view(k.shape), gv.view(v.shape), None, None, None
+        return gq.view(q.shape), gk.view(k.shape), gv.view(v.shape), None, None, None

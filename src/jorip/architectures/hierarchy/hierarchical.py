@@ -20,7 +20,7 @@ from jorip.core.context import Context
 from jorip.core.cost import Cost, Shape
 from jorip.core.layout import Layout, Rows
 from jorip.core.site import Site
-from jorip.parts.position.base import Position
+from jorip.parts.position.base import Position, PositionModule
 from jorip.parts.position.sinusoidal import Sinusoidal
 from jorip.parts.readout.pooling import Pool, pool_rows
 
@@ -57,10 +57,10 @@ class Hierarchical(Encoder):
 
 
 class HierarchicalModel(SingleStack):
-    def __init__(self, lower: SingleStack, upper: Stack, position: nn.Module, norm: nn.Module | None, pool: Pool):
+    def __init__(self, lower: SingleStack, upper: Stack, position: PositionModule, norm: nn.Module | None, pool: Pool):
         super().__init__(
             lower.embedding, lower.position, lower.layers, lower.norm, lower.readout, lower.mask_rule,
-            lower.vocab_size, lower.max_len,
+            lower.vocab_size, lower.max_len, lower.nodes,
         )  # fmt: skip
         self.upper, self.upper_position, self.upper_norm = upper, position, norm
         self.window_pool: Pool = pool
@@ -71,6 +71,6 @@ class HierarchicalModel(SingleStack):
         whole = h.at.joined(groups)  # refuses groups that do not add up
         at = Layout.of(groups, whole.uid)
         over = Context(mask=ctx.mask, key=ctx.key, position=self.upper_position, captures=ctx.captures, notes=ctx.notes)
-        x = Rows(self.upper_position.embed(pool_rows(h, self.window_pool), at), at)  # type: ignore[operator]
+        x = Rows(self.upper_position.embed(pool_rows(h, self.window_pool), at), at)
         x = self.upper(x, over)[-1]
         return x if self.upper_norm is None else Rows(self.upper_norm(x.x), x.at)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -11,7 +12,7 @@ from jorip.core.cost import Cost, Shape
 from jorip.core.site import Site
 from jorip.core.spec import Spec
 from jorip.core.state import KeyValue, State
-from jorip.parts.attention.sparse.rolling import Rolling
+from jorip.parts.attention.sparse.rolling import Held, Rolling
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ def qkv(site: Site) -> dict[str, Stream]:
 class Mechanism(Spec, family=True, package="jorip.parts.attention"):
     """Family of attention mechanisms."""
 
+    nodes: ClassVar[tuple[str, ...]] = ()  # external nodes that it can read, by the names of their specs
+
     def check(self, site: Site) -> None:
         """Raises Refused when the mathematics does not allow this site."""
 
@@ -45,6 +48,10 @@ class Mechanism(Spec, family=True, package="jorip.parts.attention"):
 
     def keeps(self, length: int) -> int:
         """Rows that decoding holds of so many."""
+        return length
+
+    def stream_rows(self, name: str, length: int) -> int:
+        """Rows of each sequence of so many that this stream is made for."""
         return length
 
     def state_size(self, site: Site, length: int, streams: dict[str, Stream]) -> int:
@@ -64,6 +71,8 @@ def score_bias(q_at, k_at, ctx: Context) -> Tensor | None:
     """What the stack's position encoding adds to the scores, made once per stack and step."""
     if ctx.position is None:
         return None
+    if isinstance(k_at, Held):  # a window's state holds other keys than those of the other layers
+        return ctx.position.bias(q_at, k_at, ctx)
     name = ("bias", id(q_at), id(k_at) if k_at is q_at else k_at.longest)
     if name not in ctx.shared:  # the layout is kept beside it, so that its id cannot come to name another one
         ctx.shared[name] = q_at, ctx.position.bias(q_at, k_at, ctx)
@@ -74,6 +83,7 @@ class MechanismModule(nn.Module):
     """forward: streams (batch, heads, length, dim) by name -> (batch, heads, q length, dim) and the carry.
 
     keeps: rows that it can ever look back to, None = all: decoding holds no more.
+    reads: names of the marks of rows that it reads (`model(tokens, marks={name: ...})`).
     folds: instead of rows, decoding holds what they were folded into (linear attention): `new_state` makes it,
     `forward` finds it as `ctx.part_state(path)` and gets the streams of the new rows only; where a memory is read, `k`
     and `v` come with the first call alone, which folds them.
@@ -81,9 +91,14 @@ class MechanismModule(nn.Module):
 
     keeps: int | None = None
     folds: bool = False
+    reads: tuple[str, ...] = ()
 
     def streams(self, site: Site) -> dict[str, Stream]:
         return qkv(site)
+
+    def chosen(self, at, ctx: Context) -> dict[str, Tensor]:
+        """Streams that only some rows need: name -> which rows, (n,) int64. The others' are zeros."""
+        return {}
 
     def new_state(self, batch: int, capacity: int, shapes: dict[str, tuple[int, int]], dtype, device=None) -> State:
         """An empty decoding state; shapes: (heads, dim) of each stream that is kept."""

@@ -9,12 +9,14 @@ from jorip.core.site import Site
 from jorip.ops.attention import attend, attend_reference, attention_weights
 from jorip.ops.dropout import Dropout
 from jorip.parts.attention.base import Mechanism, MechanismModule, score_bias
+from jorip.parts.attention.costs import all_pairs
 
 
 class Full(Mechanism):
     """scale: multiplies the scores; None = 1/sqrt(head_dim). dropout: of attention weights; above 0 it takes the
     unfused path in training, which costs speed, so the default is 0."""
 
+    nodes = "hubs", "spans"
     scale: float | None = None
     dropout: float = Field(default=0.0, ge=0, lt=1)
 
@@ -22,15 +24,7 @@ class Full(Mechanism):
         return FullAttention(self.scale or site.head_dim**-0.5, Dropout(self.dropout, f"{site.path}.weights"))
 
     def cost(self, site: Site, shape: Shape) -> Cost:
-        keys = shape.memory if site.cross else shape.length
-        width = site.n_heads * site.head_dim
-        return Cost(
-            mixing=2 * shape.batch * shape.length * keys * width,  # scores and values
-            activations=2 * shape.rows * width
-            + (shape.batch * site.n_heads * shape.length * keys if self.dropout else 0),
-            path=1,
-            sequential=1,
-        )
+        return all_pairs(site, shape, self.dropout)
 
 
 class FullAttention(MechanismModule):

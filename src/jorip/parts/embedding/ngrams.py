@@ -12,6 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from jorip.core.context import Context
+from jorip.core.cost import Cost, Shape
 from jorip.core.errors import Refused
 from jorip.core.layout import Layout
 from jorip.core.random import mix
@@ -28,6 +29,12 @@ class NGrams(Tokens, name="ngrams"):
     n: int = Field(default=3, ge=2, le=8)
     buckets: int = Field(default=2**16, gt=0, le=2**24)
     ngram_dropout: float = Field(default=0.0, ge=0, lt=1)
+
+    def cost(self, site: Site, shape: Shape, vocab_size: int) -> Cost:
+        """The n - 1 embeddings of each row are alive at once, twice (with and without what is dropped)."""
+        grams = (self.n - 1) * shape.rows
+        kept = Cost(activations=3 * grams, wide=2 * grams, work=2 * grams * site.d_model, back=grams * site.d_model)
+        return super().cost(site, shape, vocab_size) + kept
 
     def build(self, site: Site, vocab_size: int) -> NGramEmbedding:
         if site.causal:

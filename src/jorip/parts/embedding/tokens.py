@@ -8,6 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from jorip.core.context import Context
+from jorip.core.cost import Cost, Shape
 from jorip.core.errors import DataError
 from jorip.core.layout import Layout
 from jorip.core.site import Site
@@ -27,6 +28,12 @@ class Tokens(Embedding):
     norm: Norm | None = None
     dropout: float = Field(default=0.0, ge=0, lt=1)
     token_dropout: float = Field(default=0.0, ge=0, lt=1)
+
+    def cost(self, site: Site, shape: Shape, vocab_size: int) -> Cost:
+        own = super().cost(site, shape, vocab_size)
+        mask = shape.rows * site.d_model if self.dropout else 0
+        own += Cost(activations=mask + (shape.rows if self.token_dropout else 0))
+        return own if self.norm is None else own + self.norm.cost(site, shape)
 
     def build(self, site: Site, vocab_size: int) -> TokenEmbedding:
         norm = self.norm.build(site.at("norm")) if self.norm else None

@@ -31,6 +31,14 @@ def activate(name: Activation, x: Tensor) -> Tensor:
             return x
 
 
+def keeps(name: Activation, dropout: float) -> int:
+    """Of a hidden row's copies, how many training keeps: what the activation saves (its result, its input, or nothing),
+    and what the next product reads; dropout adds its mask."""
+    own = {"relu": 1, "sigmoid": 1, "identity": 0}.get(name, 1)
+    shared = name in ("relu", "sigmoid") and not dropout  # the result is what the product reads
+    return own + (0 if shared else 1) + (1 if dropout else 0)
+
+
 class FeedForward(Spec, family=True, package="jorip.parts.feedforward"):
     """Family of feed-forward layers."""
 

@@ -11,7 +11,7 @@ from jorip.core.init import Linear
 from jorip.core.layout import Rows
 from jorip.core.site import Site
 from jorip.ops.dropout import Dropout
-from jorip.parts.feedforward.base import Activation, FeedForward, activate
+from jorip.parts.feedforward.base import Activation, FeedForward, activate, keeps
 
 
 class Dense(FeedForward):
@@ -32,8 +32,14 @@ class Dense(FeedForward):
 
     def cost(self, site: Site, shape: Shape) -> Cost:
         f = self.width(site)
+        rows, hidden, outside = shape.rows, shape.rows * f, shape.rows * site.d_model
+        kept = keeps(self.activation, self.dropout)
         return Cost(
-            linear=2 * shape.rows * site.d_model * f, activations=shape.rows * (2 * f + site.d_model), sequential=1
+            linear=2 * rows * site.d_model * f,
+            activations=outside + kept * hidden,
+            sequential=1,
+            work=2 * hidden if self.activation != "identity" else hidden + outside,
+            back=outside + (2 if kept == 1 else 1) * hidden + f * site.d_model,
         )
 
     @classmethod

@@ -17,7 +17,7 @@ from jorip.core.layout import Rows
 from jorip.core.random import drop_scale
 from jorip.core.site import Site
 from jorip.ops.dropout import Dropout
-from jorip.parts.feedforward.base import Activation, FeedForward, activate
+from jorip.parts.feedforward.base import Activation, FeedForward, activate, keeps
 from jorip.parts.feedforward.router import Router, Routes, TopOne, small_normal
 
 
@@ -48,11 +48,16 @@ class Experts(FeedForward):
 
     def cost(self, site: Site, shape: Shape) -> Cost:
         """As if every row found its expert free: capacity only lowers it."""
-        f = self.width(site)
+        rows, hidden, outside = shape.rows, shape.rows * self.width(site), shape.rows * site.d_model
+        jitter = isinstance(self.router, TopOne) and self.router.jitter > 0
+        kept = keeps(self.activation, self.dropout)
         return Cost(
-            linear=shape.rows * site.d_model * (2 * f + self.n_experts),
-            activations=shape.rows * (2 * f + 3 * site.d_model + 2 * self.n_experts),
+            linear=rows * site.d_model * (2 * self.width(site) + self.n_experts),
+            # the router's rows (jittered: with the factors), gathered rows, results before and after their weights
+            activations=(5 if jitter else 4) * outside + kept * hidden + rows * (self.n_experts + 5),
             sequential=2,
+            work=outside + 2 * hidden + rows * self.n_experts,
+            back=3 * outside + 2 * hidden,
         )
 
     @classmethod

@@ -35,8 +35,15 @@ class Gated(FeedForward):
 
     def cost(self, site: Site, shape: Shape) -> Cost:
         f = self.width(site)
+        rows, hidden, outside = shape.rows, shape.rows * f, shape.rows * site.d_model
+        simple = self.activation in ("relu", "sigmoid", "identity")  # one of its input and result is enough
+        kept = 4 - simple + (1 if self.dropout else 0)
         return Cost(
-            linear=3 * shape.rows * site.d_model * f, activations=shape.rows * (4 * f + site.d_model), sequential=1
+            linear=3 * rows * site.d_model * f,
+            activations=outside + kept * hidden,
+            sequential=1,
+            work=3 * hidden,
+            back=outside + 2 * hidden + f * site.d_model,
         )
 
     @classmethod

@@ -19,6 +19,11 @@ Carry = dict[str, Any]  # what one layer hands the next, by name
 class Mixer(Spec, family=True, package="jorip.parts.mixer"):
     """Family of token mixers. `check` refuses a site with the reason; `build` makes the module; `cost` counts."""
 
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """The external nodes that it can read beside the sequence's rows, by the names of their specs."""
+        return ()
+
     def check(self, site: Site) -> None:
         """Raises Refused when the mathematics does not allow this site."""
 

@@ -56,10 +56,12 @@ class Convolution(Mixer):
         reach = (self.kernel - 1) * self.step(site)
         return Cost(
             linear=shape.rows * self.kernel * site.d_model**2,
-            activations=shape.rows * (self.kernel + 1) * site.d_model,
+            activations=shape.rows * self.kernel * site.d_model,
             state=shape.batch * reach * site.d_model if site.causal else 0,
             sequential=1,
             path=self.layers_to_span(shape.length, site.causal),
+            work=(shape.rows * (self.kernel + 2) + shape.batch * reach) * site.d_model,
+            back=(shape.rows * (self.kernel + 2) + shape.batch * reach) * site.d_model,
         )
 
     def layers_to_span(self, length: int, causal: bool) -> int:

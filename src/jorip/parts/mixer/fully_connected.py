@@ -47,13 +47,16 @@ class FullyConnected(Mixer):
         return FullyConnectedMixer(site.path, site.d_model, site.max_len, self.groups, site.causal)
 
     def cost(self, site: Site, shape: Shape) -> Cost:
-        """The causal form computes the upper triangle's zeros too."""
+        """The causal form computes the upper triangle's zeros too, and keeps the weights without it."""
+        weights = self.groups * shape.length**2 if site.causal else 0
         return Cost(
             mixing=shape.rows * shape.length * site.d_model,
-            activations=shape.rows * site.d_model,
+            activations=shape.rows * site.d_model + weights,
             state=shape.rows * site.d_model if site.causal else 0,
             sequential=1,
             path=1,
+            work=weights + 2 * shape.rows * site.d_model,
+            back=weights + 2 * shape.rows * site.d_model,
         )
 
     @classmethod

@@ -7,6 +7,8 @@ values. `n_kv_heads` of the site makes it multi-query (1; A8.8, Shazeer 2019, 19
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -24,6 +26,8 @@ from jorip.parts.mixer.base import Carry, Mixer, MixerModule
 from jorip.parts.norm.base import Norm
 from jorip.parts.norm.rms_norm import RmsNorm
 
+TOGETHER = 64  # rows from which on the projections are one product: a copy of all weights costs less than calls
+
 
 class MultiHead(Mixer):
     """mechanism: what happens inside; bias: of the four projections (the survey's counts have none); out_bias: of the
@@ -34,6 +38,10 @@ class MultiHead(Mixer):
     bias: bool = True
     out_bias: bool | None = None
     qk_norm: Norm | None = None
+
+    @property
+    def nodes(self):
+        return self.mechanism.nodes
 
     def check(self, site: Site) -> None:
         if site.n_heads % site.n_kv_heads:
@@ -50,19 +58,41 @@ class MultiHead(Mixer):
         return MultiHeadMixer(self.mechanism.build(site), site, self.bias, out_bias, norms)
 
     def cost(self, site: Site, shape: Shape) -> Cost:
+        """The memory that a crossing part reads is counted where it is made."""
+        shape = shape.crossing() if site.cross else shape
         length = shape.memory if site.cross else shape.length
-        side = {False: shape.rows, True: shape.batch * length}
-        linear = kept = 0
+        linear = flat = changed = normed = stats = 0
+        joined: dict[bool, list[int]] = {False: [], True: []}  # weights that one product reads side by side, by side
         with torch.device("meta"):
             streams = self.mechanism.build(site).streams(site)
-        for s in streams.values():
+        for name, s in streams.items():
             width = (site.d_memory if s.memory and site.cross else site.d_model) or site.d_model
-            linear += side[s.memory] * width * s.heads * s.dim
-        linear += shape.rows * site.n_heads * site.head_dim * site.d_model
-        if site.causal or site.cross:
-            kept = shape.batch * self.mechanism.state_size(site, length, streams)
-        outs = shape.rows * site.d_model + sum(side[s.memory] * s.heads * s.dim for s in streams.values())
-        return self.mechanism.cost(site, shape) + Cost(linear=linear, activations=outs, state=kept)
+            longest = length if s.memory else shape.length
+            rows = shape.batch * self.mechanism.stream_rows(name, longest)
+            size = rows * s.heads * s.dim
+            linear, flat = linear + size * width, flat + size
+            if rows == shape.batch * longest and rows >= TOGETHER:
+                joined[s.memory and site.cross].append(width * s.heads * s.dim)
+            if self.qk_norm is not None and name in ("q", "k"):
+                normed += size
+                stats += self.qk_norm.cost(site.at("norms", d_model=s.dim), Shape(rows, s.heads)).activations - size
+            if (self.qk_norm is not None and name in ("q", "k")) or (shape.rotated and s.rotate):
+                changed += size
+        weights = sum(sum(w) for w in joined.values() if len(w) > 1)
+        inside = self.mechanism.cost(site, shape)
+        outs, merged = shape.rows * site.d_model, shape.rows * site.n_heads * site.head_dim
+        if weights:  # views of one tensor: it is kept whole, or not at all
+            kept = (flat if normed or not inside.copies else 0) + (inside.copies or changed)
+        else:
+            kept = normed + (inside.copies or flat)
+        shell = Cost(
+            linear=linear + merged * site.d_model,
+            activations=outs + weights + kept + stats,
+            state=shape.batch * self.mechanism.state_size(site, length, streams) if site.causal or site.cross else 0,
+            work=flat + max(weights, changed + max(inside.working, merged + outs)),
+            back=outs + site.n_heads * site.head_dim * site.d_model + inside.going_back,
+        )
+        return replace(inside + shell, copies=0)
 
     @classmethod
     def examples(cls) -> tuple[MultiHead, ...]:
@@ -136,18 +166,28 @@ class MultiHeadMixer(MixerModule):
     def project(self, x: Rows, ctx: Context, memory: bool | None) -> dict[str, Tensor]:
         """Streams of one side (None: both) as rows (rows, heads, dim), rotated where they ask for it."""
         names = [n for n, s in self.streams.items() if memory is None or s.memory == memory]
+        some = self.mechanism.chosen(x.at, ctx)
+        whole = [n for n in names if n not in some]
+        flats = dict(zip(whole, self.linears(x.x, whole)))
         rows = {}
-        for name, flat in zip(names, self.linears(x.x, names)):
+        for name in names:
             s = self.streams[name]
+            flat = flats[name] if name in flats else self.partly(name, x.x, some[name])
             r = flat.unflatten(-1, (s.heads, s.dim))
-            r = self.norms[name](r) if name in self.norms else r
+            norm = name.removesuffix("_global")  # queries are queries, whoever reads
+            r = self.norms[norm](r) if norm in self.norms else r
             rows[name] = ctx.position.rotate(r, x.at, ctx) if s.rotate and ctx.position is not None else r
         return rows
+
+    def partly(self, name: str, x: Tensor, rows: Tensor) -> Tensor:
+        """A stream of these rows, zeros elsewhere."""
+        y = self.get_submodule(name)(x[rows])
+        return y.new_zeros(x.shape[0], y.shape[1]).index_copy(0, rows, y)
 
     def linears(self, x: Tensor, names: list[str]) -> list[Tensor]:
         """One product for all of them when there are many rows: fewer, larger calls."""
         maps = [self.get_submodule(n) for n in names]
-        if len(maps) == 1 or x.shape[0] < 64 or any(type(m) is not Linear for m in maps):
+        if len(maps) <= 1 or x.shape[0] < TOGETHER or any(type(m) is not Linear for m in maps):
             return [m(x) for m in maps]
         weight = torch.cat([m.weight for m in maps])  # type: ignore[misc]
         bias = None if maps[0].bias is None else torch.cat([m.bias for m in maps])  # type: ignore[misc]

@@ -34,7 +34,6 @@ class Recurrent(Mixer, abstract=True):
     d_hidden: int | None = Field(default=None, gt=0)
     cell: ClassVar[type[nn.RNN] | type[nn.LSTM]]
     gates: ClassVar[int]  # matrices per direction, each d_width x (d_model + d_width)
-    kept: ClassVar[int]  # elements per hidden unit and row that the backward pass needs
     carried: ClassVar[int]  # vectors that the state holds
 
     def check(self, site: Site) -> None:
@@ -56,15 +55,23 @@ class Recurrent(Mixer, abstract=True):
     def cost(self, site: Site, shape: Shape) -> Cost:
         """MACs: gates * D_h * (D + D_h) per row and direction, and the projection where there is one."""
         total, directions = self.width(site), 1 if site.causal else 2
-        width = total // directions
+        width, rows = total // directions, shape.rows
         projected = site.d_model * (total != site.d_model)
+        ins, outs = rows * site.d_model, rows * total
         return Cost(
-            linear=shape.rows * (directions * self.gates * width * (site.d_model + width) + total * projected),
-            activations=shape.rows * (total * self.kept + projected),
+            linear=rows * (directions * self.gates * width * (site.d_model + width) + total * projected),
+            activations=directions * (ins + self.kept(site.d_model, width, shape)) + (outs if projected else 0),
             state=shape.batch * width * self.carried if site.causal else 0,
             sequential=shape.length,
             path=shape.length,
+            work=max(ins, outs) * (3 if directions > 1 or self.gates == 1 else 2) + rows * projected,
+            back=rows * projected + ins + outs,
         )
+
+    @classmethod
+    def kept(cls, d_in: int, width: int, shape: Shape) -> int:
+        """Elements that one direction keeps beside its input."""
+        return shape.rows * width
 
     @classmethod
     def examples(cls) -> tuple[Recurrent, ...]:
@@ -74,13 +81,33 @@ class Recurrent(Mixer, abstract=True):
 class Rnn(Recurrent):
     """Elman's network with tanh."""
 
-    cell, gates, kept, carried = nn.RNN, 1, 1, 1
+    cell, gates, carried = nn.RNN, 1, 1
 
 
 class Lstm(Recurrent):
     """Long short-term memory; the forget gate starts open (see `core/init`)."""
 
-    cell, gates, kept, carried = nn.LSTM, 4, 6, 2
+    cell, gates, carried = nn.LSTM, 4, 2
+
+    @classmethod
+    def kept(cls, d_in, width, shape):
+        """Its output, both ends, and what oneDNN's kernel (torch's on a CPU) writes for its own backward: gates, cells,
+        and for T + 1 steps and two layers three arrays as wide as the wider side and two as the hidden state."""
+        states, rows = 2 * (shape.rows + shape.batch), shape.rows
+        own = 3 * pages(states * leading(max(d_in, width))) + 2 * pages(states * leading(width))
+        own += pages(rows * leading(4 * width)) + pages(rows * width)
+        return own + rows * width + 4 * shape.batch * width
+
+
+def leading(width: int) -> int:
+    """oneDNN's row length for float32: whole cache lines, never a multiple of 1 KiB."""
+    width = -(-width // 16) * 16
+    return width + 16 if width % 256 == 0 else width
+
+
+def pages(elements: int) -> int:
+    """Its arrays begin on pages of 4 KiB."""
+    return -(-elements // 1024) * 1024
 
 
 @dataclass

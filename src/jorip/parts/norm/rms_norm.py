@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from jorip.core.cost import Cost, Shape
 from jorip.core.site import Site
 from jorip.parts.norm.base import Norm
 
@@ -14,6 +15,11 @@ class RmsNorm(Norm, name="rms_norm"):
 
     def build(self, site: Site) -> nn.Module:
         return RmsNormModule(site.d_model, self.eps)
+
+    def cost(self, site: Site, shape: Shape) -> Cost:
+        """Keeps its input in float32, 1 / rms and the normalised rows."""
+        rows, elements = shape.rows, shape.rows * site.d_model
+        return Cost(activations=2 * elements + rows, wide=elements + rows, work=2 * elements + rows, back=4 * elements)
 
 
 class RmsNormModule(nn.Module):

@@ -59,7 +59,8 @@ class RelativeBiasPosition(PositionModule):
         nn.init.normal_(p, std=self.width**-0.5, generator=generator)  # as T5, whatever the model's law
 
     def bias(self, q_at, k_at, ctx):
-        far = max(k_at.longest - 1, 0)  # no row is farther from a key; holes of the grid may be, and do not matter
+        # no row is farther from a key, even where a state holds only some; holes of the grid may be, and do not matter
+        far = max(k_at.longest, int(q_at.total.max()) if q_at.batch else 0, 1) - 1
         every = torch.arange(-far, far + 1, device=self.weight.device)
         line = F.embedding(bucket(every, len(self.weight), self.max_distance, self.causal), self.weight)
         offsets = (k_at.grid_order[:, None, :] - q_at.grid_order[:, :, None]).clamp(min=-far) + far

@@ -40,8 +40,12 @@ class Classifier(Readout):
         hidden = site.d_model**2 if self.hidden else 0
         return Cost(
             linear=shape.batch * (site.d_model * self.n_classes + hidden),
-            activations=shape.batch * (site.d_model * (2 + self.hidden) + self.n_classes),
+            activations=shape.batch * (site.d_model * (1 + 2 * self.hidden) + self.n_classes)
+            + (shape.rows * site.d_model if self.pool == "max" else 0),
             sequential=1 + self.hidden,
+            work=shape.batch * (2 * site.d_model + self.n_classes)
+            + (shape.rows * site.d_model if self.pool == "max" else 0),
+            back=shape.rows * site.d_model,
         )
 
     @classmethod

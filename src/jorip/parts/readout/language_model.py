@@ -27,7 +27,16 @@ class LanguageModel(Readout):
         return LanguageModelReadout(site.d_model, vocab_size, self.bias, embedding if self.tied else None, scale)
 
     def cost(self, site: Site, shape: Shape, vocab_size: int) -> Cost:
-        return Cost(linear=shape.rows * site.d_model * vocab_size, activations=shape.rows * vocab_size, sequential=1)
+        """All rows are asked, the loss included: it keeps the probabilities, and both passes have a second copy."""
+        logits, rows = shape.rows * vocab_size, shape.rows * site.d_model
+        return Cost(
+            linear=rows * vocab_size,
+            activations=rows + logits,
+            sequential=1,
+            wide=logits,
+            work=logits + (rows if self.scale != "none" else 0),
+            back=logits,
+        )
 
     @classmethod
     def examples(cls):

@@ -13,7 +13,7 @@ from jorip.core.cost import Cost, Shape
 from jorip.core.init import Linear
 from jorip.core.layout import Rows
 from jorip.core.site import Site
-from jorip.parts.feedforward.base import Activation, activate
+from jorip.parts.feedforward.base import Activation, activate, keeps
 from jorip.parts.norm.base import Norm
 from jorip.parts.norm.layer_norm import LayerNorm
 from jorip.parts.readout.base import Readout
@@ -35,11 +35,17 @@ class MaskedLanguageModel(Readout):
         return MaskedLanguageModelReadout(site.d_model, vocab_size, self.bias, table, self.activation, norm)
 
     def cost(self, site: Site, shape: Shape, vocab_size: int) -> Cost:
-        return Cost(
-            linear=shape.rows * site.d_model * (site.d_model + vocab_size),
-            activations=shape.rows * (3 * site.d_model + vocab_size),
+        """As if all rows were asked: training asks the masked ones only."""
+        rows, logits = shape.rows * site.d_model, shape.rows * vocab_size
+        own = Cost(
+            linear=rows * (site.d_model + vocab_size),
+            activations=2 * rows + logits + (keeps(self.activation, 0) - 1) * rows,
             sequential=2,
+            wide=logits,
+            work=max(logits + rows, 2 * rows),
+            back=logits,
         )
+        return own + self.norm.cost(site, shape)
 
     @classmethod
     def examples(cls):

@@ -30,6 +30,8 @@ class Pooled(Readout):
             linear=shape.batch * hidden,
             activations=shape.batch * site.d_model * (1 + self.hidden),
             sequential=int(self.hidden),
+            work=2 * shape.batch * site.d_model,
+            back=shape.rows * site.d_model,
         )
 
     @classmethod

@@ -42,8 +42,14 @@ class Spans(Readout):
         return SpansReadout(site.d_model, **parts, **drops)
 
     def cost(self, site: Site, shape: Shape, vocab_size: int) -> Cost:
-        own = Cost(linear=2 * shape.rows * site.d_model, activations=2 * shape.rows, sequential=1)
-        return own if self.feed_forward is None else self.feed_forward.cost(site.at("feed_forward"), shape) + own
+        rows = shape.rows * site.d_model
+        own = Cost(
+            linear=2 * rows, activations=rows + 2 * shape.rows, sequential=1, work=4 * shape.rows, back=rows
+        )  # fmt: skip
+        if self.feed_forward is None:
+            return own
+        before = self.feed_forward.cost(site.at("feed_forward"), shape) + self.norm.cost(site, shape)
+        return before + own + Cost(activations=2 * rows if self.dropout else 0)
 
     @classmethod
     def examples(cls):

@@ -25,8 +25,14 @@ class Tagger(Readout):
         return TaggerReadout(site.d_model, self.n_classes, Dropout(self.dropout, f"{site.path}.dropout"))
 
     def cost(self, site: Site, shape: Shape, vocab_size: int) -> Cost:
+        rows, logits = shape.rows * site.d_model, shape.rows * self.n_classes
         return Cost(
-            linear=shape.rows * site.d_model * self.n_classes, activations=shape.rows * self.n_classes, sequential=1
+            linear=rows * self.n_classes,
+            activations=(2 if self.dropout else 1) * rows + logits,
+            sequential=1,
+            wide=logits,
+            work=logits,
+            back=rows + logits,
         )
 
     @classmethod

@@ -58,10 +58,10 @@ class Order(NamedTuple):
         return (place + torch.arange(self.gap, device=device)[:, None]).flatten()
 
     def lay(self, x: Tensor, rows: int) -> Tensor:
-        """(sequences, length, dim) -> (sequences, slots, dim)."""
-        each = self.each(x.shape[1], rows)
-        x = F.pad(x, (0, 0, 0, each * self.gap - x.shape[1]))
-        return x if self.gap == 1 else x.unflatten(1, (each, self.gap)).transpose(1, 2).flatten(1, 2)
+        """(batch, heads, length, dim) -> (batch, heads, slots, dim)."""
+        each, length = self.each(x.shape[2], rows), x.shape[2]
+        x = x if each * self.gap == length else F.pad(x, (0, 0, 0, each * self.gap - length))
+        return x if self.gap == 1 else x.unflatten(2, (each, self.gap)).transpose(2, 3).flatten(2, 3)
 
     def back(self, y: Tensor, length: int) -> Tensor:
         """(sequences, slots, ...) -> (sequences, length, ...)."""

@@ -37,6 +37,11 @@ class Global(Pattern):
     def check(self, site: Site) -> None:
         if site.causal and self.last:
             raise Refused(f"{site.path}: the last rows cannot be global in a causal stack: nobody may see them: last=0")
+        if site.causal and self.tag:
+            raise Refused(
+                f"{site.path}: rows marked {self.tag!r} cannot be global in a causal stack: decoding holds no marks: "
+                "use first="
+            )
 
     @property
     def hubs_read_all(self):

@@ -7,7 +7,7 @@ and the rows that its own rows reach, so that no T x T array exists; a block is 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,11 @@ from jorip.core.site import Site
 from jorip.ops.attention import attend, attend_reference, attention_weights
 from jorip.ops.dropout import Dropout
 from jorip.parts.attention.base import Mechanism, MechanismModule, score_bias
+from jorip.parts.attention.costs import all_pairs, tiled
+from jorip.parts.attention.patterns.band import Band as Near
+from jorip.parts.attention.patterns.base import Pattern
+from jorip.parts.attention.sparse.patterned import program_of
+from jorip.parts.attention.sparse.program import run
 from jorip.parts.attention.sparse.rolling import Held
 
 _BLOCK = 32  # rows at least, however narrow the window is: smaller products cost more than they save
@@ -62,21 +67,24 @@ class Local(Mechanism):
     def cost(self, site: Site, shape: Shape) -> Cost:
         """Of the pairs that are computed, the hidden ones at the edges of blocks included."""
         before, after = self.reach(site)
-        pairs = shape.length**2
-        if is_long(shape.length, before, after):
-            size = block_size(before)
-            pairs = -(-shape.length // size) * size * (size + before + after)
-        width = site.n_heads * site.head_dim
-        return Cost(
-            mixing=2 * shape.batch * pairs * width,
-            activations=2 * shape.rows * width + (shape.batch * site.n_heads * pairs if self.dropout else 0),
-            path=max(1, -(-(shape.length - 1) // max(before, 1))),
-            sequential=1,
-        )
+        path = max(1, -(-(shape.length - 1) // max(before, 1)))
+        if not is_long(shape.length, before, after):
+            return replace(all_pairs(site, shape, self.dropout, mask=shape.batch * shape.length**2), path=path)
+        if not self.dropout:
+            pairs = program_of(near(before, after), shape.length, 1, site.causal, 0, "cpu", False).pairs(shape.length)
+            return replace(tiled(site, shape, pairs), path=path)
+        size, width = block_size(before), site.n_heads * site.head_dim
+        pairs = -(-shape.length // size) * size * (size + before + after)
+        kept = 2 * shape.rows * width + shape.batch * site.n_heads * pairs
+        return Cost(mixing=2 * shape.batch * pairs * width, activations=kept, path=path, sequential=1)
 
     @classmethod
     def examples(cls):
         return (cls(window=3), cls(window=2, scale=1.0, dropout=0.1), cls(window=100))
+
+
+def near(before: int, after: int) -> Pattern:
+    return Near(left=before, right=after)
 
 
 def block_size(before: int) -> int:
@@ -104,6 +112,8 @@ class LocalAttention(MechanismModule):
         drops = self.training and self.dropout.p and ctx.key is not None
         keys = q_at.grid(ctx.row_keys(q_at)) if drops else None
         cut = None
+        if keys is None and bias is None and simple and q_at is k_at and is_long(q_at.longest, self.before, self.after):
+            return self.tiles(s, q_at), carry
         if simple and bias is None and is_long(q_at.longest, self.before, self.after):
             cut = Blocks(q_at.longest, block_size(self.before), self.before, self.after)
             s = {"q": cut.queries(s["q"]), "k": cut.keys(s["k"]), "v": cut.keys(s["v"])}
@@ -115,6 +125,15 @@ class LocalAttention(MechanismModule):
         else:
             y = attend_reference(*args, lambda w: self.drop(w, keys, q_at, k_at, ctx))
         return (y if cut is None else cut.rows(y)), carry
+
+    def tiles(self, s: dict[str, Tensor], at) -> Tensor:
+        """A band over whole sequences: keys are gathered where they are needed, and gathered again backwards."""
+        q, k, v = s["q"], s["k"], s["v"]
+        if (group := q.shape[1] // k.shape[1]) > 1:
+            k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
+        causal = self.keeps is not None
+        program = program_of(near(self.before, self.after), at.longest, 1, causal, 0, str(q.device), True)
+        return run(program, q, k, v, None if at.full else at.real, causal, self.scale)
 
     def bias(self, q_at, k_at, ctx: Context) -> Tensor | None:
         """A state of this part holds other keys than those of the other layers, so it shares no bias with them."""

@@ -6,7 +6,7 @@ The definition is a mask over all pairs. Where the pattern allows few of them it
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
@@ -22,6 +22,7 @@ from jorip.core.site import Site
 from jorip.core.state import State
 from jorip.ops.attention import attend, attention_weights
 from jorip.parts.attention.base import Mechanism, MechanismModule, score_bias
+from jorip.parts.attention.costs import all_pairs, tiled
 from jorip.parts.attention.patterns.base import Pattern
 from jorip.parts.attention.sparse.pinned import Pinned
 from jorip.parts.attention.sparse.program import Program, Situation, compile, group_seed, run, seen
@@ -64,16 +65,18 @@ class Patterned(Mechanism, abstract=True):
     def cost(self, site: Site, shape: Shape) -> Cost:
         """Of the pairs that are computed, the hidden ones at the edges of tiles included."""
         pattern = self.at(site)
-        heads, pairs = site.n_heads // len(pattern.groups), 0
-        for i, p in enumerate(pattern.groups):
-            program = program_of(p, shape.length, heads, site.causal, group_seed(seed_of(site), i), "cpu", False)
-            dense = is_dense(program, shape.length, self.executor)
-            pairs += heads * (shape.length**2 if dense else program.pairs(shape.length))
-        return Cost(
-            mixing=2 * shape.batch * pairs * site.head_dim,
-            activations=2 * shape.rows * site.n_heads * site.head_dim,
-            path=layers_to_span(pattern, min(shape.length, _SPAN), site.causal, site.n_heads),
-            sequential=1,
+        heads, length = site.n_heads // len(pattern.groups), shape.length
+        seeds = [group_seed(seed_of(site), i) if p.uses_length else 0 for i, p in enumerate(pattern.groups)]
+        programs = [program_of(p, length, heads, site.causal, s, "cpu", False) for p, s in zip(pattern.groups, seeds)]
+        path = layers_to_span(pattern, length, site.causal, site.n_heads, seed_of(site) if pattern.uses_length else 0)
+        if all(is_dense(p, length, self.executor) for p in programs):
+            of_heads = site.n_heads if len(programs) > 1 or pattern.uses_length else 1
+            return replace(all_pairs(site, shape, mask=shape.batch * of_heads * length**2), path=path)
+        pairs = sum(p.pairs(length) for p in programs)
+        return replace(
+            tiled(site, shape, pairs // len(programs)),
+            path=path,
+            mixing=2 * shape.batch * heads * pairs * site.head_dim,
         )
 
 
@@ -83,9 +86,9 @@ def seed_of(site: Site) -> int:
 
 @lru_cache(64)
 def program_of(pattern: Pattern, length: int, heads: int, causal: bool, seed: int, device, masks: bool) -> Program:
-    """For sequences of the same length, or where the length does not matter."""
+    """For sequences of the same length, or where the length does not matter; nobody is marked."""
     n = torch.tensor([length], device=device)
-    return compile(pattern, Situation(n, length, heads, causal, seed, {}), tile_rows(pattern), masks)
+    return compile(pattern, Situation(n, length, heads, causal, seed, unmarked(pattern, n)), tile_rows(pattern), masks)
 
 
 def tile_rows(pattern: Pattern) -> int:
@@ -101,25 +104,37 @@ def is_dense(program: Program, length: int, executor: str) -> bool:
     return length <= _SHORT or 2 * program.pairs(length) > length**2
 
 
-def layers_to_span(pattern: Pattern, length: int, causal: bool, heads: int) -> int:
-    """Layers until every row feels every row that it can ever feel, counted on the pairs (marks are nobody)."""
+def layers_to_span(pattern: Pattern, length: int, causal: bool, heads: int, seed: int = 0) -> int:
+    """Layers until every row feels every row that it can ever feel, counted on the pairs of at most 512 rows (marks are
+    nobody)."""
+    return _spanning(pattern, min(length, _SPAN), causal, heads, seed)
+
+
+@lru_cache(256)
+def _spanning(pattern: Pattern, length: int, causal: bool, heads: int, seed: int) -> int:
     place, n = torch.arange(length)[None], torch.tensor([length])
-    none = {
-        t: torch.zeros(1, length, dtype=torch.bool) for p in pattern.members_of_union if (t := getattr(p, "tag", 0))
-    }
-    edges = seen(pattern, Situation(n, length, heads, causal, 0, {}), place, place, none, none)
+    none = unmarked(pattern, n)
+    edges = seen(pattern, Situation(n, length, heads, causal, seed, {}), place, place, none, none)
     step = edges[0].any(0) & ((place <= place.T) if causal else True) | torch.eye(length, dtype=torch.bool)
-    reached, layers, one = step.float(), 1, step.float()
-    while True:
-        further = (one @ reached > 0).float()
-        if torch.equal(further, reached):
-            return layers
-        reached, layers = further, layers + 1
+    powers = [step.float()]  # of 1, 2, 4 ... layers
+    while not torch.equal(twice := (powers[-1] @ powers[-1] > 0).float(), powers[-1]):
+        powers.append(twice)
+    reached, layers = torch.eye(length), 0
+    for i, power in reversed(list(enumerate(powers))):  # as many layers as are not yet enough
+        further = (reached @ power > 0).float()
+        if not torch.equal(further, powers[-1]):
+            reached, layers = further, layers + 2**i
+    return layers + 1
 
 
 def tags(pattern: Pattern) -> list[str]:
     """Of the rows that calls mark for it."""
     return [t for g in pattern.groups for p in g.members_of_union if (t := getattr(p, "tag", None))]
+
+
+def unmarked(pattern: Pattern, n: Tensor) -> dict[str, Tensor]:
+    """Marks of nobody, for sequences of n (1,) rows."""
+    return {t: torch.zeros(1, int(n), dtype=torch.bool, device=n.device) for t in tags(pattern)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,6 +154,7 @@ class SparseAttention(MechanismModule):
     def __init__(self, pattern: Pattern, site: Site, scale: float, executor: str = "auto"):
         super().__init__()
         self.pattern, self.scale, self.executor = pattern, scale, executor
+        self.reads = tuple(tags(pattern))
         self.heads, self.causal, self.seed, self.path = site.n_heads, site.causal, seed_of(site), site.path
 
     def extra_repr(self) -> str:
@@ -182,12 +198,13 @@ class SparseAttention(MechanismModule):
         return None if all(dense) else found
 
     def program(self, pattern: Pattern, group: int, at, ctx: Context) -> Program:
-        heads, seed = self.heads // len(self.pattern.groups), group_seed(self.seed, group)
+        heads = self.heads // len(self.pattern.groups)
+        seed = group_seed(self.seed, group) if pattern.uses_length else 0  # what draws nothing is the same everywhere
         tagged = self.marks(at)
         own = pattern.uses_length and not at.full
         if not tagged and not own:
             return program_of(pattern, at.longest, heads, self.causal, seed, str(at.lengths.device), True)
-        name = ("program", pattern, heads, seed if pattern.uses_length else 0, id(at))
+        name = ("program", pattern, heads, seed, id(at))
         if name not in ctx.shared:  # the layout is kept beside it, so that its id cannot come to name another one
             n = at.lengths if own else at.lengths.new_tensor([at.longest])
             situation = Situation(n, at.longest, heads, self.causal, seed, tagged)

@@ -109,7 +109,7 @@ def group_seed(seed: int, group: int) -> int:
 def compile(pattern: Pattern, s: Situation, rows: int, masks: bool = True) -> Program:
     """masks: with what tiles hide of their blocks; without it only the size is right, which is all that costs need."""
     members = pattern.members_of_union
-    hubs = _hubs(members, s)
+    hubs = hub_rows(members, s)
     by_order: dict[Order, list[Pattern]] = {}
     for m in members:
         if not isinstance(m.hubs(s.n[:1], s.n[:1], _Unmarked()), Tensor) and m.scatter(_single(s, 0)) is None:
@@ -123,7 +123,7 @@ def compile(pattern: Pattern, s: Situation, rows: int, masks: bool = True) -> Pr
         fits = rows if order.gap == 1 else _divided(-(-s.longest // order.gap), rows)
         groups.append(_group(order, own, earlier, s, fits, hubs if not groups else None, masks))
         earlier = [*earlier, *own]
-    whole = _hubs(tuple(m for m in members if m.hubs_read_all), s)
+    whole = hub_rows(tuple(m for m in members if m.hubs_read_all), s)
     return Program(tuple(groups), hubs, whole, _scattered(members, earlier, s, hubs))
 
 
@@ -145,7 +145,8 @@ def _divided(length: int, rows: int) -> int:
     return -(-length // max(1, round(length / rows)))
 
 
-def _hubs(members: tuple[Pattern, ...], s: Situation) -> Tensor | None:
+def hub_rows(members: tuple[Pattern, ...], s: Situation) -> Tensor | None:
+    """(batch or 1, count) int64: the rows that everybody reads, -1 = none; None where no member has any."""
     place = torch.arange(s.longest, device=s.n.device)
     found = [h for m in members if (h := m.hubs(place, s.n[:, None], s.marks)) is not None]
     if not found:
@@ -249,26 +250,26 @@ def run(program: Program, q: Tensor, k: Tensor, v: Tensor, real: Tensor | None, 
     batch, heads, length, _ = q.shape
     hubs = program.hubs if program.hubs is not None and program.hubs.shape[1] else None
     parts = []
-    qf, kf, vf = (x.reshape(batch * heads, length, x.shape[3]) for x in (q, k, v))
     for g in program.groups:
-        ql, kl, vl = (g.order.lay(x, g.rows) for x in (qf, kf, vf))
+        ql, kl, vl = (g.order.lay(x, g.rows) for x in (q, k, v))
         unseen = _unseen(g, real, hubs, length, q)
         if g.hubs and hubs is not None:
-            kl, vl = (torch.cat([a, _columns(x, hubs, g.rows)], 1) for a, x in ((kl, k), (vl, v)))
+            kl, vl = (torch.cat([a, _columns(x, hubs, g.rows)], 2) for a, x in ((kl, k), (vl, v)))
         tiles = g.tiles._replace(
             table=_each(g.tiles.table, batch, heads),
             kind=None if g.tiles.kind is None else _each(g.tiles.kind, batch, heads),
         )
         if tiles.table.numel():
             unseen = None if unseen is None else unseen.expand(batch, -1).repeat_interleave(heads, 0)
-            y, lse = attend_tiles(ql, kl, vl, tiles, unseen, scale)
+            y, lse = attend_tiles(ql.flatten(0, 1), kl.flatten(0, 1), vl.flatten(0, 1), tiles, unseen, scale)
             parts.append((g.order.back(y, length), g.order.back(lse, length)))
     if program.scattered is not None:
-        parts.append(attend_scattered(qf, kf, vf, _each(program.scattered, batch, heads), scale))
-    y = merge(parts) if parts else torch.zeros_like(vf)
-    y = y.view(batch, heads, length, v.shape[3])
+        keys = _each(program.scattered, batch, heads)
+        parts.append(attend_scattered(q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), keys, scale))
+    y = merge(parts) if parts else torch.zeros_like(v).flatten(0, 1)
+    y = y.unflatten(0, (batch, heads))
     whole = program.whole
-    return y if whole is None or not whole.shape[1] else _whole(y, q, k, v, whole, real, causal, scale)
+    return y if whole is None else read_all(y, q, k, v, whole, real, causal, scale)
 
 
 def _each(x: Tensor, batch: int, heads: int) -> Tensor:
@@ -297,21 +298,25 @@ def _unseen(g: Group, real: Tensor | None, hubs: Tensor | None, length: int, lik
 
 
 def _columns(x: Tensor, hubs: Tensor, rows: int) -> Tensor:
-    """(batch, heads, length, dim) -> (batch * heads, hubs filled up, dim)."""
+    """(batch, heads, length, dim) -> (batch, heads, hubs filled up, dim)."""
     at = hubs.clamp(min=0).expand(x.shape[0], -1)[:, None, :, None].expand(-1, x.shape[1], -1, x.shape[3])
-    columns = x.gather(2, at).flatten(0, 1)
-    return torch.nn.functional.pad(columns, (0, 0, 0, -columns.shape[1] % rows))
+    columns = x.gather(2, at)
+    return torch.nn.functional.pad(columns, (0, 0, 0, -columns.shape[2] % rows))
 
 
-def _whole(y, q, k, v, hubs: Tensor, real, causal: bool, scale: float) -> Tensor:
-    """y with the rows of the hubs replaced by attention to everything."""
+def read_all(y, q, k, v, hubs: Tensor, real, causal: bool, scale: float) -> Tensor:
+    """y with the rows of the hubs, (batch or 1, count) int64, -1 = none, replaced by attention to everything."""
     batch, heads, length, dim = y.shape
+    if not hubs.shape[1]:
+        return y
     hubs = hubs.expand(batch, -1)
     at = hubs.clamp(min=0)[:, None, :, None].expand(-1, heads, -1, -1)
     seen = torch.ones(batch, 1, length, dtype=torch.bool, device=q.device) if real is None else real[:, None, :]
     if causal:
         seen = seen & (torch.arange(length, device=q.device) <= hubs[..., None])
     z = visible(q.gather(2, at.expand(-1, -1, -1, q.shape[3])), k, v, seen[:, None], scale)
+    if bool((hubs >= 0).all()):
+        return y.scatter(2, at.expand(-1, -1, -1, dim), z)
     spare = torch.nn.functional.pad(y, (0, 0, 0, 1))  # where the rows of no hub go
     to = (hubs % (length + 1))[:, None, :, None].expand(-1, heads, -1, dim)
     return spare.scatter(2, to, z)[:, :, :length]

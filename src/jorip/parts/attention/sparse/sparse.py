@@ -1,4 +1,5 @@
-"""Attention over any sparse pattern (A1.1 to A1.5 and whatever they unite to): a pattern said in full."""
+"""Attention over any sparse pattern, said in full: hubs (A1.1), dilated (A1.3), random (A1.4), blocks (A1.5), and
+their unions."""
 
 from __future__ import annotations
 
@@ -18,6 +19,7 @@ class Sparse(Patterned):
     heads its own. In a causal stack what comes later is hidden besides."""
 
     ids = ("A1.1", "A1.3", "A1.4", "A1.5")
+    nodes = ("hubs",)
     pattern: Pattern = Band()
 
     def at(self, site: Site) -> Pattern:

@@ -1,0 +1,161 @@
+"""Longformer (A1.7; Beltagy et al. 2020, 2004.05150): a window around each row, dilated in some heads if wanted, and
+global rows, which everybody reads and which read everything through projections of their own. O(T (w + g) D).
+
+    ordinary row i:  softmax(q_i K_S^T / sqrt(d)) V_S,  S = the window of i and the global rows
+    global row i:    softmax(q'_i K'^T / sqrt(d)) V',   q', K', V' projected by W'_q, W'_k, W'_v
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from pydantic import Field, field_validator
+from torch import Tensor
+
+from jorip.core.context import Context
+from jorip.core.cost import Cost, Shape
+from jorip.core.errors import Refused
+from jorip.core.mask import Everything
+from jorip.core.site import Site
+from jorip.ops.attention import attend, attention_weights
+from jorip.parts.attention.base import Stream, qkv, score_bias
+from jorip.parts.attention.patterns.band import Band, Dilated
+from jorip.parts.attention.patterns.base import Pattern
+from jorip.parts.attention.patterns.global_ import Global
+from jorip.parts.attention.patterns.per_head import PerHead
+from jorip.parts.attention.sparse.patterned import Patterned, SparseAttention, layers_to_span
+from jorip.parts.attention.sparse.program import Situation, hub_rows, read_all
+
+
+class Longformer(Patterned):
+    """window: rows seen on each side (half of what transformers calls attention_window); dilation: distance between
+    them, one number for each group of neighbouring heads (the paper dilates two heads in its upper layers).
+
+    first: so many rows at the start are global; tag: those that the call marks by this name are,
+    `model(tokens, marks={tag: ...})`. Both 0 and None: a dilated window alone, as the paper's language model has.
+    separate: global rows read through projections of their own, which the paper finds crucial.
+
+    Refused where a memory is read; in a causal stack global rows have no projections of their own and no tag.
+    """
+
+    ids = ("A1.7",)
+    window: int = Field(default=256, ge=0, le=2**28)
+    dilation: tuple[int, ...] = (1,)
+    first: int = Field(default=1, ge=0, le=2**20)
+    tag: str | None = None
+    separate: bool = True
+
+    @field_validator("dilation", mode="before")
+    @classmethod
+    def _several(cls, value):
+        several = tuple(value) if isinstance(value, list | tuple) else (value,)
+        if not several or any(isinstance(d, int) and d < 1 for d in several):
+            raise ValueError(f"dilation is 1 or more for each group of heads, found {value!r}")
+        return several
+
+    @property
+    def hubs(self) -> Global | None:
+        return Global(first=self.first, tag=self.tag) if self.first or self.tag else None
+
+    @property
+    def own(self) -> bool:
+        """Whether there are global rows with projections of their own."""
+        return self.separate and self.hubs is not None
+
+    def pattern(self, reads_all: bool) -> Pattern:
+        """reads_all: whether what the hubs read belongs to it."""
+        w = self.window
+        windows = [Band(left=w, right=w) if d == 1 else Dilated(left=w, right=w, gap=d) for d in self.dilation]
+        hubs = None if self.hubs is None else self.hubs.with_fields(rows=reads_all)
+        heads = [p if hubs is None else p | hubs for p in windows]
+        return heads[0] if len(heads) == 1 else PerHead(of=tuple(heads))
+
+    def at(self, site: Site) -> Pattern:
+        return self.pattern(not self.own)
+
+    def check(self, site: Site) -> None:
+        super().check(site)
+        if site.causal and self.own:
+            raise Refused(
+                f"{site.path}: in a causal stack the first rows read next to nothing, which needs no projections of "
+                "their own: separate=False, or first=0 for the window alone"
+            )
+
+    def build(self, site: Site) -> SparseAttention:
+        self.check(site)
+        if self.hubs is None or not self.separate:
+            return super().build(site)
+        return LongformerAttention(self.at(site), self.hubs, site, site.head_dim**-0.5, self.executor)
+
+    def stream_rows(self, name: str, length: int) -> int:
+        """Global queries are made where they are needed; marked rows are not known here."""
+        return min(self.first, length) if name == "q_global" else length
+
+    def cost(self, site: Site, shape: Shape) -> Cost:
+        cost = super().cost(site, shape)
+        if not self.own:
+            return cost
+        pairs = self.stream_rows("q_global", shape.length) * shape.length
+        path = layers_to_span(self.pattern(True), shape.length, site.causal, site.n_heads)
+        mixing = cost.mixing + 2 * shape.batch * pairs * site.n_heads * site.head_dim
+        return replace(cost, mixing=mixing, path=path)
+
+    @classmethod
+    def examples(cls):
+        return (
+            cls(window=1, first=1),
+            cls(window=2, dilation=(1, 2), first=2, executor="tiles"),
+            cls(window=2, dilation=(2,), first=1, separate=False, executor="tiles"),
+        )
+
+
+class LongformerAttention(SparseAttention):
+    """pattern: of the ordinary rows; hubs: which rows read everything, through streams of their own."""
+
+    def __init__(self, pattern: Pattern, hubs: Global, site: Site, scale: float, executor: str):
+        super().__init__(pattern, site, scale, executor)
+        self.hubs = hubs
+
+    def streams(self, site: Site) -> dict[str, Stream]:
+        usual = qkv(site)
+        return usual | {f"{name}_global": stream for name, stream in usual.items()}
+
+    def chosen(self, at, ctx: Context) -> dict[str, Tensor]:
+        self.marks(at)
+        is_hub = at.order < self.hubs.first
+        rows = (is_hub | at.tags[self.hubs.tag] if self.hubs.tag else is_hub).nonzero()[:, 0]
+        return {"q_global": rows} if len(rows) else dict.fromkeys(("q_global", "k_global", "v_global"), rows)
+
+    def forward(self, s, q_at, k_at, carry, ctx: Context):
+        y, carry = super().forward(s, q_at, k_at, carry, ctx)
+        hubs = self.hub_rows(q_at, ctx)
+        if not hubs.shape[1]:
+            return y, carry
+        q, k, v = (s[f"{n}_global"] for n in "qkv")
+        bias = score_bias(q_at, k_at, ctx)
+        if bias is not None or not isinstance(ctx.mask, Everything):
+            z = attend(q, k, v, ctx.mask, q_at, k_at, self.scale, bias)
+            return torch.where(self.is_hub(hubs, q_at), z, y), carry
+        if (group := q.shape[1] // k.shape[1]) > 1:
+            k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
+        return read_all(y, q, k, v, hubs, None if q_at.full else q_at.real, False, self.scale), carry
+
+    def weights(self, s, q_at, k_at, ctx):
+        own = super().weights(s, q_at, k_at, ctx)
+        bias = score_bias(q_at, k_at, ctx)
+        whole = attention_weights(s["q_global"], s["k_global"], ctx.mask, q_at, k_at, self.scale, bias)
+        return torch.where(self.is_hub(self.hub_rows(q_at, ctx), q_at), whole, own)
+
+    def hub_rows(self, at, ctx: Context) -> Tensor:
+        """(batch, count) int64, -1 = none."""
+        name = ("hubs", self.hubs, id(at))
+        if name not in ctx.shared:  # the layout is kept beside it, so that its id cannot come to name another one
+            where = Situation(at.lengths, at.longest, self.heads, False, 0, self.marks(at))
+            ctx.shared[name] = at, hub_rows((self.hubs,), where)
+        return ctx.shared[name][1]
+
+    def is_hub(self, hubs: Tensor, at) -> Tensor:
+        """(batch, 1, longest, 1) bool."""
+        found = torch.zeros(at.batch, at.longest + 1, dtype=torch.bool, device=hubs.device)
+        return found.scatter(1, hubs % (at.longest + 1), True)[:, None, :-1, None]
