@@ -1,18 +1,26 @@
-"""The two data sets that every machine has, as rows."""
+"""The data sets that every machine has, because they are generated, as rows."""
 
 from collections.abc import Iterator
 
 from jorip.core.errors import ConfigError
-from jorip.data import dates, stdlib
+from jorip.data import copying, dates, listops, recall, stdlib
 from jorip.data.records import Row, Wanted
 from jorip.data.source import Source
 
+# name -> its module and the columns of its rows
+_SETS = {
+    "dates": (dates, ("source", "target", "locale", "format")),
+    "stdlib": (stdlib, ("text", "file")),
+    "listops": (listops, ("text", "label")),
+    "recall": (recall, ("words", "tags", "text", "label")),
+    "copy": (copying, ("words", "tags")),
+}
+
 
 def read_builtin(source: Source, wanted: Wanted) -> Iterator[Row]:
-    """`dates` has source and target (and locale, format); `stdlib` has text (and file). ConfigError for other roles."""
-    module = dates if source.builtin == "dates" else stdlib
+    """Rows of the split, as `generate` of the module makes them. ConfigError for roles that the set does not have."""
+    module, known = _SETS[str(source.builtin)]
     options = module.parse_options(source.options)
-    known = {"dates": ("source", "target", "locale", "format"), "stdlib": ("text", "file")}[str(source.builtin)]
     columns = {role: str(source.columns.get(role, role)) for role in wanted.all}
     columns = {role: c for role, c in columns.items() if role in wanted.roles or c in known}
     for column in columns.values():

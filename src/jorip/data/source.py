@@ -28,7 +28,13 @@ SUFFIXES = {
     ".conll": "conll",
     ".json": "squad",
 }
-SPLITS = {"dates": ("train", "val", "test", "test_formats"), "stdlib": ("train", "val", "test")}
+SPLITS = {
+    "dates": ("train", "val", "test", "test_formats"),
+    "stdlib": ("train", "val", "test"),
+    "listops": ("train", "val", "test"),
+    "recall": ("train", "val", "test"),
+    "copy": ("train", "val", "test"),
+}
 
 
 class Stride(BaseModel, frozen=True, extra="forbid", strict=True):
@@ -45,7 +51,8 @@ class Source(BaseModel, frozen=True, extra="forbid", strict=True):
     """One file, two line-aligned files, or a built-in data set. A bare string in YAML is a `path`.
 
     path, paths  relative to the YAML file's folder. `paths` is for line-aligned files: {role: path}.
-    builtin      `dates` or `stdlib`, with `split` and `options` (see data/dates.py, data/stdlib.py).
+    builtin      `dates`, `stdlib`, `listops`, `recall` or `copy`, with `split` and `options` (see data/dates.py,
+                 data/stdlib.py, data/listops.py, data/recall.py, data/copying.py).
     format       auto = from the ending (.gz aside): .txt .tsv .csv .jsonl .conllu .conll .json
                  (.json is SQuAD's: questions about paragraphs).
     columns      {role: column name, or number from 0}. Default: the column named like the role.
@@ -62,7 +69,7 @@ class Source(BaseModel, frozen=True, extra="forbid", strict=True):
 
     path: str | None = None
     paths: dict[str, str] | None = None
-    builtin: Literal["dates", "stdlib"] | None = None
+    builtin: Literal["dates", "stdlib", "listops", "recall", "copy"] | None = None
     split: str = "train"
     options: dict[str, Any] = {}
     format: Literal["auto", "text", "tsv", "csv", "jsonl", "conllu", "conll", "squad", "parallel"] = "auto"
