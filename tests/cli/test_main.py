@@ -11,7 +11,10 @@ from jorip.cli import main as module
 from jorip.cli.main import main
 from jorip.core.errors import CheckpointError, Interrupted, NonFiniteError, ResourceError
 
-COMMANDS = ("check", "train", "eval", "predict", "generate", "show", "list", "cost", "report", "diff", "convert")
+COMMANDS = (
+    *("check", "train", "eval", "predict", "generate", "show", "list", "cost", "compare", "report", "diff"),
+    "convert",
+)
 
 
 def process(*arguments: str, code: str = "from jorip.cli.main import run; run()", **env: str):

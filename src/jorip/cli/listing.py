@@ -12,8 +12,9 @@ from jorip.cli.options import Json
 NAME = "list"
 FAMILIES = (
     "architectures.base:Architecture", "blocks.base:Block", "parts.mixer.base:Mixer", "parts.attention.base:Mechanism",
-    "parts.position.base:Position", "parts.norm.base:Norm", "parts.feedforward.base:FeedForward",
-    "parts.embedding.base:Embedding", "parts.readout.base:Readout", "core.init:Init",
+    "parts.nodes.base:Nodes", "parts.position.base:Position", "parts.norm.base:Norm",
+    "parts.feedforward.base:FeedForward", "parts.embedding.base:Embedding", "parts.readout.base:Readout",
+    "core.init:Init",
 )  # fmt: skip
 
 
@@ -37,6 +38,10 @@ def command(
         table(
             "A Survey of Transformers (Lin et al. 2021), row by row", columns, [[r[c] for c in columns] for r in rows]
         )
+        for r in rows:
+            if "plugin" in r:
+                write(f"{r['name']} is from {r['plugin']}")
+        rows = [r for r in rows if "plugin" not in r]
         working = sum(r["status"] == "working" for r in rows)
         write(f"{working} of {len(rows)} work. Also: jorip list recipes, jorip list parts")
         return
@@ -50,7 +55,28 @@ def command(
 def _map(status: str | None) -> list[dict[str, Any]]:
     from jorip.map import rows
 
-    return [r.as_dict() for r in rows() if status in (None, r.status)]
+    survey = [r.as_dict() for r in rows() if status in (None, r.status)]
+    return survey + ([] if status == "planned" else _of_plugins())
+
+
+def _plugins() -> list[Any]:
+    """Those of this command line."""
+    if "jorip.core.plugin" not in sys.modules:  # `list` alone imports neither pydantic nor torch
+        return []
+    from jorip.core.plugin import loaded
+
+    return loaded()
+
+
+def _of_plugins() -> list[dict[str, Any]]:
+    """Rows like those of the map, and where they come from."""
+    rows = []
+    for p in _plugins():
+        for family, name in p.parts:
+            kind = family.package.rpartition(".")[2] or family.__name__.lower()
+            row = {"id": None, "name": name, "kind": kind, "status": "working", "paper": None}
+            rows.append(row | {"plugin": str(p.path)})
+    return rows
 
 
 def _recipes() -> list[dict[str, str]]:
@@ -63,11 +89,12 @@ def _recipes() -> list[dict[str, str]]:
 
 
 def _parts() -> list[dict[str, Any]]:
-    rows = []
+    rows, files = [], {p.module: str(p.path) for p in _plugins()}
     for where in FAMILIES:
         module, _, name = where.partition(":")
         family = getattr(import_module(f"jorip.{module}"), name)
         for kind, cls in family.members().items():
             about = (sys.modules[cls.__module__].__doc__ or "").strip().partition("\n")[0]
-            rows.append({"family": name, "name": kind, "ids": ", ".join(cls.ids), "about": about})
+            row = {"family": name, "name": kind, "ids": ", ".join(cls.ids), "about": about}
+            rows.append(row | ({"plugin": files.get(cls.__module__)} if files else {}))
     return rows

@@ -10,7 +10,21 @@ from typing import Any
 
 import typer
 
-from jorip.cli import check, convert, cost, diff, evaluate, generate, listing, predict, report, show, train
+from jorip.cli import (
+    check,
+    compare,
+    convert,
+    cost,
+    diff,
+    evaluate,
+    generate,
+    listing,
+    plugins,
+    predict,
+    report,
+    show,
+    train,
+)
 from jorip.cli.console import first_process, utf8
 from jorip.core.errors import ConfigError, DataError, Interrupted, JoripError, ResourceError
 
@@ -21,6 +35,8 @@ app = typer.Typer(
     name="jorip",
     help="The whole Transformer family, built from shared parts: train it, use it, look inside.",
     epilog="jorip --debug COMMAND ... (or JORIP_DEBUG=1) shows the traceback of an error; jorip --version the version. "
+    + plugins.HELP
+    + " "
     "Exit codes: 0 done, 2 bad configuration or usage, 3 bad data, 4 bad checkpoint, 5 loss not finite, "
     "6 out of memory or disk, 75 interrupted and saved.",
     rich_markup_mode=None,
@@ -29,26 +45,29 @@ app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (check, train, evaluate, predict, generate, convert, show, diff, listing, cost, report):
-    app.command(module.NAME, context_settings={"help_option_names": ["-h", "--help"]})(module.command)
+for module in (check, train, evaluate, predict, generate, convert, show, diff, listing, cost, compare, report):
+    context = {"help_option_names": ["-h", "--help"]}
+    app.command(module.NAME, context_settings=context, epilog=plugins.HELP)(module.command)
 
 
 def main(arguments: list[str]) -> int:
     """Runs one command line; the exit code. Errors become one message on standard error.
 
-    --version, --debug and COMMAND --help are read here: to parse any option, typer imports all of pydantic, which takes
-    longer than everything else that --help does.
+    --version, --debug, --plugin and COMMAND --help are read here: to parse any option, typer imports all of pydantic,
+    which takes longer than everything else that --help does.
     """
-    debug = arguments[:1] == ["--debug"]
-    arguments = arguments[1:] if debug else arguments
-    debug |= os.environ.get("JORIP_DEBUG", "") not in ("", "0")
+    debug = os.environ.get("JORIP_DEBUG", "") not in ("", "0")
     try:
+        files, arguments = plugins.split(arguments)
+        debug |= arguments[:1] == ["--debug"]
+        arguments = arguments[1:] if arguments[:1] == ["--debug"] else arguments
         if arguments[:1] == ["--version"]:
             return version()
         group = typer.main.get_command(app)
         if arguments[1:] in (["--help"], ["-h"]) and arguments[0] in getattr(group, "commands", {}):
             return explain_command(arguments[0], group.commands[arguments[0]])  # type: ignore[attr-defined]
-        code = group.main(arguments, prog_name="jorip", standalone_mode=False)
+        with plugins.registered(files, arguments[0] if arguments else ""):
+            code = group.main(arguments, prog_name="jorip", standalone_mode=False)
         if code == CTRL_C:  # typer turns KeyboardInterrupt into this
             print("interrupted", file=sys.stderr)
         return code if isinstance(code, int) else 0

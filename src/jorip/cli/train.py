@@ -9,6 +9,7 @@ import typer
 from jorip.cli.console import err, say, write, write_json
 from jorip.cli.folders import run_folder
 from jorip.cli.options import Config, Json, Overrides, PrintConfig
+from jorip.cli.plugins import of_run
 
 NAME = "train"
 
@@ -36,11 +37,13 @@ def command(
         write(to_yaml(resolved).rstrip())
         return
 
+    used = of_run(folder)
+
     from jorip.tasks.run import prepare
     from jorip.training.start import train
 
     task = prepare(resolved)
-    recipe = resolved.model_dump(mode="json", exclude={"training"})
+    recipe = resolved.model_dump(mode="json", exclude={"training"}) | used
     result = train(task, resolved.training, folder, err(), recipe)
     if as_json:
         write_json(vars(result))
