@@ -35,6 +35,7 @@ from jorip.core.errors import ConfigError, Refused
 from jorip.core.init import Xavier, initialise
 from jorip.core.layout import Layout, Rows
 from jorip.core.mask import Causal, Everything
+from jorip.core.process_memory import keep_freed_memory
 from jorip.core.site import Site
 from jorip.parts.attention.base import Mechanism
 from jorip.parts.mixer.multi_head import MultiHead
@@ -356,6 +357,7 @@ def main() -> None:
     if unknown := set(given.kinds) - set(Mechanism.members()):
         raise ConfigError(f"there is no mechanism called {', '.join(sorted(unknown))}")
     torch.set_num_threads(given.threads)
+    keep_freed_memory()  # for all contestants: the kernel zeroing pages is nobody's speed
     torch.manual_seed(0)
     if given.short:
         mode, head, rows = "short", SHORT_HEAD, lambda: short(given.length, given.rounds, given.kinds)

@@ -83,6 +83,20 @@ def test_chunks_are_the_definition(kind, length, chunk, heads):
         torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-10)
 
 
+@pytest.mark.parametrize("heads", [HEADS, 2])
+def test_strong_decays_of_channels_are_the_definition(heads):
+    """Pair by pair, where a product would overflow; whole blocks and a rest."""
+    found = []
+    for run in (definition, lambda *a: chunked(*a, 40)):
+        x = {n: (v * 9 if n == "many" else v).requires_grad_() for n, v in inputs(2 * SHORT + 5, heads).items()}
+        y, last = run("channels", x, start("channels", heads))
+        grads = torch.autograd.grad((y * torch.arange(y.numel()).view(y.shape).sin()).sum() + last.sum(),
+                                    [x[n] for n in ("q", "k", "v", "many")])  # fmt: skip
+        found.append([y, last, *grads])
+    for want, got in zip(*found):
+        torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-10)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_without_gradients_the_same(kind):
     x = inputs(20)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from jorip.architectures.base import Architecture, Model, from_dict
 from jorip.architectures.locate import SPEC, parse
 from jorip.core.errors import CheckpointError, JoripError, ResourceError
+from jorip.core.process_memory import available_memory
 from jorip.core.tensor_file import Digest, TensorFile
 from jorip.core.weights import check_names
 
@@ -40,15 +41,6 @@ def fits(file: TensorFile) -> None:
     free = available_memory()
     if free is not None and file.nbytes > free:
         raise ResourceError(f"{file.path}: {file.nbytes / 2**30:.1f} GiB of weights, {free / 2**30:.1f} GiB are free")
-
-
-def available_memory() -> int | None:
-    """Bytes that can be allocated without swapping, where the system says so."""
-    try:
-        with open("/proc/meminfo", encoding="ascii") as f:
-            return next(int(line.split()[1]) * 1024 for line in f if line.startswith("MemAvailable"))
-    except (OSError, StopIteration):
-        return None
 
 
 def fill(model: Model, file: TensorFile, spec: bytes) -> None:

@@ -16,10 +16,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from jorip.compare.measure import largest_resident, peak_of_a_step
+from jorip.compare.measure import peak_of_a_step
 from jorip.compare.plan import FILE, Plan, Planned
 from jorip.core import plugin
 from jorip.core.errors import CheckpointError, JoripError, NonFiniteError, ResourceError
+from jorip.core.process_memory import largest_resident
 from jorip.tasks.config import run_config
 from jorip.training.atomic import replace_json
 from jorip.training.events import plain, read_events

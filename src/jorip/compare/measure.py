@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import copy
-import ctypes
 import gc
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from jorip.architectures.base import Architecture, Model
 from jorip.architectures.encoder_decoder import EncoderDecoder
 from jorip.core.cost import Cost, Shape
 from jorip.core.errors import ConfigError
+from jorip.core.process_memory import give_back_memory
 from jorip.tasks.base import Task
 from jorip.training.distributed import World
 from jorip.training.split import micro_batches
@@ -130,8 +130,7 @@ def growth(work: Callable[[], Any]) -> int | None:
     """By how many bytes resident memory grew at most while `work` ran. None where the system keeps no resettable peak
     (others than Linux)."""
     gc.collect()
-    with suppress(OSError, AttributeError, TypeError):  # not glibc
-        ctypes.CDLL(None).malloc_trim(0)  # what was freed before goes back, or it would hide what is needed now
+    give_back_memory()  # what was freed before would hide what is needed now
     try:
         before = resident("VmRSS")
         _PEAK.write_text("5", encoding="ascii")
@@ -146,15 +145,3 @@ def resident(name: str) -> int:
     """VmRSS, now, or VmHWM, its peak, in bytes."""
     lines = _STATUS.read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name + ":"))
-
-
-def largest_resident() -> int | None:
-    """The peak of the whole process so far, data and imports included; None where the system does not say."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    import sys
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

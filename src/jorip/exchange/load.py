@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from jorip.architectures import folder as ours
 from jorip.architectures.base import Architecture, Model
-from jorip.architectures.fill import available_memory
 from jorip.architectures.locate import SPEC
 from jorip.core.errors import CheckpointError, ResourceError
+from jorip.core.process_memory import available_memory
 from jorip.core.spec import flatten
 from jorip.core.weights import Account, NotTied, Rules, Tied
 from jorip.exchange import report

@@ -14,7 +14,8 @@ from torch import Tensor
 from jorip.ops.linear_attention import Features, inverted
 from jorip.ops.linear_attention_scan import Step
 
-SHORT = 16  # rows over which a decay of its own for each channel is taken pair by pair
+SHORT = 16  # rows of a block where each channel has a decay of its own
+_MILD = 40.0  # of logarithms over a block: e^40 stays far inside float32
 
 
 def rows(x: Tensor, heads: int) -> Tensor:
@@ -116,29 +117,46 @@ def decays(log: Tensor, count: int, diagonal: int = 0) -> tuple[Tensor, Tensor, 
 
 class Channels(Chunk):
     """S = diag(a) S + f(k) v^T with a decay for each row and feature; inputs q, k, v, keep, log a (batch, key heads,
-    rows, size). Pair by pair over few rows at a time: dividing keys by their decay, which would make one product of a
-    whole chunk, overflows where decays are strong."""
+    rows, size).
+
+    In blocks of a few rows, where keys may be divided by their decay, so that one product does; blocks with a decay so
+    strong that this might overflow are taken pair by pair."""
 
     def forward(self, state, *inputs):
-        q, k, v, keep, log = inputs
-        heads, ys = k.shape[1], []
-        for start in range(0, max(k.shape[2], 1), SHORT):
-            part = slice(start, start + SHORT)
-            some = None if keep is None else keep[:, :, part]
-            qs = q[:, :, part]
-            a, b, w, s = self.streams(state, qs, k[:, :, part], v[:, :, part], some)
-            total = rows(log[:, :, part], heads).cumsum(1)
-            c = total.shape[1]
-            later = torch.ones(c, c, dtype=torch.bool, device=q.device).triu_(1)[..., None]
-            pairs = (total[:, :, None] - total[:, None]).masked_fill(later, float("-inf")).exp()
-            a = a.view(len(a), q.shape[1] // heads, c, a.shape[2])
-            near = torch.matmul(pairs * b[:, None], a.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-            y = torch.baddbmm(torch.bmm((a * total.exp()[:, None]).flatten(1, 2), s), near.flatten(1, 2), w)
-            ys.append(self.outputs(y, qs))
-            last = total[:, -1:]
-            s = last.transpose(1, 2).exp() * s if c else s
-            state = torch.baddbmm(s, (b * (last - total).exp()).transpose(1, 2), w).view_as(state)
+        length = inputs[1].shape[2]
+        whole, ys = length // SHORT * SHORT, []
+        for part, size in ((slice(0, whole), SHORT), (slice(whole, length), length - whole)):
+            if part.start < part.stop or not length:
+                y, state = self.blocks(state, size, [None if x is None else x[:, :, part] for x in inputs])
+                ys.append(y)
         return torch.cat(ys, 2), state
+
+    def blocks(self, state: Tensor, size: int, inputs: list) -> tuple[Tensor, Tensor]:
+        """Rows that are so many blocks of `size`: all of them at once, but for the state, which passes through."""
+        q, k, v, keep, log = inputs
+        heads, count = k.shape[1], k.shape[2] // max(size, 1)
+        a, b, v, s = self.streams(state, q, k, v, keep)
+        n, group, dim = len(b) * count, q.shape[1] // heads, v.shape[2]
+        a = a.view(len(b), group, count, size, a.shape[2]).transpose(1, 2).reshape(n, group, size, a.shape[2])
+        b, v, log = (x.reshape(n, size, x.shape[2]) for x in (b, v, rows(log, heads)))
+        total = log.cumsum(1)
+        last = total[:, -1:]
+        faded = (a * total.exp()[:, None]).flatten(1, 2)
+        if bool((last > -_MILD).all()):
+            near = earlier(torch.bmm(faded, (b * (-total).exp()).transpose(1, 2)))
+        else:
+            later = torch.ones(size, size, dtype=torch.bool, device=q.device).triu_(1)[..., None]
+            pairs = (total[:, :, None] - total[:, None]).masked_fill(later, float("-inf")).exp()
+            near = torch.matmul(pairs * b[:, None], a.permute(0, 2, 3, 1)).permute(0, 3, 1, 2).reshape(n, -1, size)
+        new = torch.bmm((b * (last - total).exp()).transpose(1, 2), v).view(len(s), count, *s.shape[1:])
+        left, before = last.exp().view(len(s), count, last.numel() // max(n, 1), 1), []
+        for i in range(count):
+            before.append(s)
+            s = left[:, i] * s + new[:, i]
+        past = torch.stack(before, 1).flatten(0, 1) if before else s[:0]
+        y = torch.baddbmm(torch.bmm(faded, past), near, v)
+        y = y.view(len(s), count, group, size, dim).transpose(1, 2).reshape(len(s), group * count * size, dim)
+        return self.outputs(y, q), s.view_as(state)
 
 
 class Delta(Chunk):

@@ -144,8 +144,8 @@ def cost(task: Task, report: CheckReport) -> None:
     sides = 2 if isinstance(spec, EncoderDecoder) else 1
     tree = spec.cost(Shape(count, max(1, typical // sides), max(1, typical // sides)))
     tokens = int(train.sizes.sum())
-    weights = 4 * tree.total_parameters
-    memory = 4 * weights + 4 * tree.total.activations  # weights, gradients, two moments; activations of one batch
+    counted = tree.memory()
+    memory = counted.training + counted.optimizer  # of a step over one batch
     available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else None
     report.sections["cost"] = {
         "parameters": tree.total_parameters,

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from jorip.core.errors import ConfigError, Interrupted, NonFiniteError
+from jorip.core.process_memory import ample_memory, keep_freed_memory
 from jorip.core.random import mix_ints
 from jorip.training import failpoints
 from jorip.training.checkpoint import name_of
@@ -27,6 +28,8 @@ from jorip.training.state import collect
 from jorip.training.step import reseed
 from jorip.training.tensors import not_finite
 from jorip.training.update import Update
+
+_WARM = 10  # steps after which the process has had about as much memory as it will need
 
 
 @dataclass(frozen=True)
@@ -60,11 +63,15 @@ class Loop:
         """Trains to the end. Raises Interrupted after a signal, NonFiniteError, ResourceError."""
         run, s = self.session, self.session.state
         run.task.model.train()
+        steps = 0
         while (reason := self._boundary()) is None:
             if run.epoch_end:
                 s.epoch, s.batch = s.epoch + 1, 0
                 run.plan = run.task.plan(s.epoch)
             self.update(run.plan[s.batch])
+            steps += 1
+            if steps == _WARM and ample_memory():
+                keep_freed_memory()
         run.emit("end", reason=reason, step=s.step, epoch=run.epoch, tokens=s.tokens, seconds=s.seconds)
         best = s.best or {}
         checkpoint = run.checkpoints.folder / best.get("name", name_of(s.step))

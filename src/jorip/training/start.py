@@ -15,6 +15,7 @@ from rich.console import Console
 from torch.nn.parallel import DistributedDataParallel
 
 from jorip.core.errors import CheckpointError, ConfigError, DataError, ResourceError
+from jorip.core.process_memory import give_back_memory
 from jorip.training.average import Average
 from jorip.training.checkpoint import Checkpoints
 from jorip.training.config import TrainConfig
@@ -83,6 +84,7 @@ def _settings(deterministic: bool) -> Iterator[None]:
         yield
     finally:
         gc.unfreeze()
+        give_back_memory()
         torch.set_deterministic_debug_mode(before)
         deterministic_mode.fill_uninitialized_memory = fill
         torch.set_num_threads(threads)

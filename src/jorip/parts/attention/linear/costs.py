@@ -14,7 +14,7 @@ TABLES: dict[type[Chunk], tuple[float, float]] = {
     Sum: (1, 1.6),
     Decayed: (2.7, 3.8),
     Delta: (4, 4.4),
-    Channels: (1, 1.8),
+    Channels: (0, 0),
 }
 _FADING = 1.4, 5  # more where a delta rule also has decays
 
@@ -80,11 +80,6 @@ def chunks(site: Site, shape: Shape, m: MadeOf) -> Cost:
     if isinstance(m.step, Delta) and m.entries > 1:
         forth, back = forth + _FADING[0], back + _FADING[1]
     table = some * min(rows, length) * site.n_heads
-    if isinstance(
-        m.step, Channels
-    ):  # a number for each channel; those of a chunk's parts are alive one after the other
-        table *= m.size
-        forth *= min(rows, length) / max(min(m.chunk, length), 1)
     return Cost(
         linear=ways * (queries + keys) * m.feature_macs + shape.rows * m.entry_macs,
         mixing=ways * mixing,
