@@ -11,10 +11,14 @@ from jorip.blocks.pre_norm import PreNorm
 from jorip.core.cost import Cost, CostTree, Shape
 from jorip.core.layout import Rows
 from jorip.core.random import Key
-from jorip.parts.attention.costs import tiled
 from jorip.parts.attention.full import Full
 from jorip.parts.attention.patterns.band import Band
+from jorip.parts.attention.patterns.random import Random
+from jorip.parts.attention.sparse.big_bird import BigBird
+from jorip.parts.attention.sparse.longformer import Longformer
+from jorip.parts.attention.sparse.sliding_window import SlidingWindow
 from jorip.parts.attention.sparse.sparse import Sparse
+from jorip.parts.attention.sparse.sparse_transformer import SparseTransformer
 from jorip.parts.embedding.ngrams import NGrams
 from jorip.parts.embedding.tokens import Tokens
 from jorip.parts.feedforward.base import FeedForward
@@ -202,16 +206,29 @@ def test_peaks_of_a_made_up_tree():
     assert tied.peak_training(1) == 3 * 90  # the second gradient of a shared table, and the sum
 
 
-@pytest.mark.parametrize("batch, length", [(1, 256), (1, 2048), (2, 1024)])
-def test_tiles(monkeypatch, batch, length):
+@pytest.mark.parametrize("batch, length", [(1, 600), (1, 2048), (2, 1024)])
+@pytest.mark.parametrize(
+    "mechanism",
+    [
+        Sparse(pattern=Band(left=64, right=64)),  # one set of tiles
+        Sparse(pattern=Band(left=16, right=16) | Random(count=4)),  # and single edges
+        SlidingWindow(window=64),  # and further keys
+        SparseTransformer(factors="strided", stride=32),  # two orders of the rows
+        BigBird(block=32),  # and rows that read everything
+        Longformer(window=64, first=5),  # with projections of their own
+    ],
+    ids=lambda m: m.kind,
+)
+def test_tiles(mechanism, batch, length):
     """Every score of one step or of many; the backward has the log-sum-exp only."""
-    spec = Sparse(pattern=Band(left=64, right=64), executor="tiles")
-    at, x = site(d_model=64, head_dim=16, n_heads=4, n_kv_heads=4), rows((length,) * batch, 64, dtype=torch.float32)
-    pairs = spec.cost(at, Shape(1, length)).macs // (2 * 64)
-    monkeypatch.setattr(Sparse, "cost", lambda self, site, shape: tiled(site, shape, pairs))
-    mixer, x = MultiHead(mechanism=spec), Rows(x.x.requires_grad_(), x.at)
-    module, said = build(mixer, at, torch.float32), mixer.cost(at, Shape(batch, length))
-    near(said.kept(4), kept(module, lambda: module(x, {}, context(at))[0])[0], 0.02)
-    near(said.kept(4) + 4 * said.back, peak(lambda: module(x, {}, context(at))[0].sum().backward()))
-    with torch.no_grad():
-        near(4 * said.work, peak(lambda: module(x, {}, context(at))))
+    spec = encoder(Tagger(), mixing(MultiHead(mechanism=mechanism)), max_len=2048)
+    model, ids = spec.build(seed=0), torch.zeros(batch, length, dtype=torch.int64)
+    said = spec.cost(Shape(batch, length)).memory()
+
+    def call(grad=True):
+        with torch.set_grad_enabled(grad):
+            return model(ids, targets=ids if grad else None)
+
+    near(said.activations, kept(model, call)[0], 0.04)
+    near(said.training - said.parameters, peak(lambda: call().loss[0].backward()))
+    near(said.inference - said.parameters, peak(lambda: call(False)), 0.2)

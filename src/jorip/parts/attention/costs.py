@@ -5,11 +5,15 @@ Memory is what the CPU's operations hold in float32, counted operation by operat
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from jorip.core.cost import Cost, Shape
 from jorip.core.site import Site
 from jorip.ops.attention import SHORT
 
 _STEP = 2**19  # scores that tiles compute in one step
+_GATHERED = 2**20  # elements of keys that are gathered in one step where every pair has its own
 
 
 def all_pairs(site: Site, shape: Shape, dropout: float = 0.0, mask: int = 0) -> Cost:
@@ -34,7 +38,8 @@ def all_pairs(site: Site, shape: Shape, dropout: float = 0.0, mask: int = 0) -> 
     else:
         kept, back = rows + mask, 2 * outs + 2 * read
     if short:
-        work = (2 if bias == "none" else 3) * pairs + (2 if batched else 1) * outs + spread
+        tables = 2 if bias == "none" and not (mask and batched) else 3
+        work = tables * pairs + (2 if batched else 1) * outs + spread + mask // 4
     else:
         work = outs + rows + (mask if bias == "none" else pairs + 2 * outs)
     return Cost(
@@ -48,18 +53,64 @@ def all_pairs(site: Site, shape: Shape, dropout: float = 0.0, mask: int = 0) -> 
     )
 
 
-def tiled(site: Site, shape: Shape, pairs: int) -> Cost:
-    """Of attention in tiles of which `pairs` scores are computed for each head and sequence: the backward has only the
-    log-sum-exp, and a few tiles at a time are alive, with the keys and values that they gather."""
-    outs, rows = shape.rows * site.n_heads * site.head_dim, shape.rows * site.n_heads
-    scores = shape.batch * site.n_heads * pairs
-    step, more = min(scores, _STEP), scores > _STEP  # the last step's scores live until the next one's are there
-    gathered = step * site.head_dim // 64  # keys are shared by tiles of 64 rows
+@dataclass(frozen=True)
+class Tiled:
+    """One set of tiles: pairs of each head and sequence; slots of queries, filled up; hubs: further rows of keys;
+    single: every pair's key is gathered for itself (`ops/scattered`);
+    moved: whether rows are laid out in another order;
+    masked: whether tiles hide some of what they read."""
+
+    pairs: int
+    slots: int
+    hubs: int = 0
+    moved: bool = False
+    masked: bool = True
+    single: bool = False
+
+
+def tiled(
+    site: Site, shape: Shape, parts: Sequence[Tiled], whole: int = 0, share: int = 1, copied: bool = False
+) -> Cost:
+    """Of attention in tiles: the backward has only the log-sum-exps, and a few tiles at a time are alive, with the keys
+    and values that they gather. Several sets are joined by their log-sum-exps; whole: rows that read everything
+    besides, copied: from the copies that tiles read; share: groups of heads that have such parts each, this being one
+    of them."""
+    heads, dim = site.n_heads // share, site.head_dim
+    sequences = shape.batch * heads
+    outs, rows = shape.rows * heads * dim, shape.rows * heads
+    several, repeated = len(parts) > 1, site.n_heads > site.n_kv_heads
+    anew = repeated and shape.rotated  # queries, keys and values have all left what they were projected to
+    kept, copies, read, work, back, before = outs, 0, whole > 0 and not (anew or copied), 0, 0, 0
+    for p in parts:
+        y, keys = sequences * p.slots * dim, sequences * (p.slots + p.hubs) * dim
+        step = min(sequences * p.pairs, _STEP)
+        later = min(sequences * p.pairs - step, step)  # while a step's scores are made, those before it live
+        scores = max((1 + p.masked) * step, step + (1 + p.masked) * later)
+        gathered = step * dim // 64  # keys are shared by tiles of 64 rows
+        if p.single:
+            gathered = min(sequences * p.pairs * dim, _GATHERED) + 2 * sequences * p.pairs
+        if anew or p.moved or p.slots != shape.length or shape.batch > 1:
+            copies += y + 2 * keys
+        else:
+            copies, read = copies + (2 * keys if p.hubs or repeated else 0), True
+        kept += y + y // dim + ((outs + rows) if p.moved and several else 0)
+        work = max(work, before + 2 * y + 2 * keys + scores + gathered)
+        other = 3 * (p.moved or p.slots != shape.length)  # gradients of the copies, and of what they were made from
+        back = max(back, ((2 if shape.batch > 1 else 5) + other) * outs + 2 * (step + later) + 2 * gathered)
+        before += outs + rows
+    if several:
+        kept += len(parts) * rows
+        work, back = max(work, before + 4 * outs), back + 4 * (len(parts) - 1) * outs
+    if whole:
+        some = sequences * whole * dim
+        kept, work = kept + 2 * some, max(work, before + outs + 2 * some)
+    pairs = sum(p.pairs for p in parts) + whole * shape.length
     return Cost(
-        mixing=2 * scores * site.head_dim,
-        activations=2 * outs + rows,
+        mixing=2 * sequences * pairs * dim,
+        activations=kept + (copies if read else 0),
         sequential=1,
         path=1,
-        work=4 * outs + (2 + more) * step + gathered,
-        back=(2 if shape.batch > 1 else 5) * outs + (2 + 2 * more) * step + 2 * gathered,
+        work=work,
+        back=back,
+        copies=0 if read else copies,
     )

@@ -24,6 +24,7 @@ from jorip.ops.attention import attend, attend_reference, attention_weights
 from jorip.ops.block_sparse import attend_blocks
 from jorip.ops.dropout import Dropout
 from jorip.parts.attention.base import Mechanism, MechanismModule, score_bias
+from jorip.parts.attention.costs import Tiled, all_pairs, tiled
 from jorip.parts.attention.sparse import block_plan, hugging_face_plan
 from jorip.parts.attention.sparse.block_plan import Pattern, Plan
 
@@ -79,15 +80,16 @@ class BigBird(Mechanism):
 
     def cost(self, site: Site, shape: Shape) -> Cost:
         """Of the pairs that are computed: slots that are empty near the ends included."""
-        width, blocks = site.n_heads * site.head_dim, -(-shape.length // self.block)
-        pairs, kept, path = shape.length**2, 2 * shape.length, 1
-        if blocks > self.saves_from:
-            rows, slots = blocks * self.block, self.pattern.slots + self.random
-            pairs = rows * (slots + min(self.global_blocks, blocks)) * self.block
-            kept = 2 * rows * (1 + slots)
-            path = 2 if self.global_blocks else -(-(blocks - 1) // max(self.window // 2, 1))
-        mixing = 2 * shape.batch * pairs * width
-        return Cost(mixing=mixing, activations=shape.batch * kept * width, path=path, sequential=1)
+        blocks = -(-shape.length // self.block)
+        if blocks <= self.saves_from:
+            return all_pairs(site, shape)
+        rows, slots = blocks * self.block, self.pattern.slots + self.random
+        path = 2 if self.global_blocks else -(-(blocks - 1) // max(self.window // 2, 1))
+        tiles, whole = (
+            Tiled(rows * slots * self.block, rows, masked=False),
+            min(self.global_blocks, blocks) * self.block,
+        )
+        return replace(tiled(site, shape, [tiles], whole, copied=rows != shape.length), path=path)
 
     @property
     def pattern(self) -> Pattern:

@@ -24,6 +24,7 @@ from jorip.core.site import Site
 from jorip.ops import postorder
 from jorip.ops.tiles import BLIND, attend_tiles
 from jorip.parts.attention.base import score_bias
+from jorip.parts.attention.costs import Tiled, all_pairs, tiled
 from jorip.parts.attention.patterns.base import Pattern
 from jorip.parts.attention.patterns.tree import Tree
 from jorip.parts.attention.sparse.patterned import Patterned, SparseAttention, layers_to_span
@@ -58,16 +59,25 @@ class BpTransformer(Patterned):
         return TreeAttention(self.near, site, self.executor)
 
     def cost(self, site: Site, shape: Shape) -> Cost:
-        """shape: of rows and spans."""
-        pairs, plan = shape.length**2, self.plan(site, shape.length)
-        if plan is not None and use_plan(plan, shape.length, self.executor):
-            pairs = plan.pairs
-        width = site.n_heads * site.head_dim
-        return Cost(
-            mixing=2 * shape.batch * pairs * width,
-            activations=2 * shape.rows * width,
-            path=layers_to_span(self.at(site), shape.length, site.causal, site.n_heads),
-            sequential=1,
+        """shape: of rows and spans. The three streams are laid into the frame, and then by heads."""
+        plan, path = (
+            self.plan(site, shape.length),
+            layers_to_span(self.at(site), shape.length, site.causal, site.n_heads),
+        )
+        if plan is None or not use_plan(plan, shape.length, self.executor):
+            return replace(all_pairs(site, shape, mask=shape.batch * shape.length**2), path=path)
+        width = shape.batch * site.n_heads * site.head_dim
+        tiles, levels = plan.long.shape
+        spans = tiles * (ROWS + levels)
+        rows = Tiled(plan.padded * plan.rows.table.shape[2], plan.padded, plan.length - plan.padded, moved=True)
+        cost = tiled(site, shape, [rows, Tiled(spans * ROWS, spans, moved=True)])
+        answers = (plan.padded + 2 * spans) * width + (plan.padded + spans) * width // site.head_dim
+        return replace(
+            cost,
+            path=path,
+            activations=shape.rows * site.n_heads * site.head_dim + answers,
+            copies=3 * plan.length * width,
+            work=max(cost.work + 2 * plan.length * width, 6 * plan.length * width),
         )
 
     def plan(self, site: Site, length: int) -> TreePlan | None:

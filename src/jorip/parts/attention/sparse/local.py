@@ -71,8 +71,8 @@ class Local(Mechanism):
         if not is_long(shape.length, before, after):
             return replace(all_pairs(site, shape, self.dropout, mask=shape.batch * shape.length**2), path=path)
         if not self.dropout:
-            pairs = program_of(near(before, after), shape.length, 1, site.causal, 0, "cpu", False).pairs(shape.length)
-            return replace(tiled(site, shape, pairs), path=path)
+            program = program_of(near(before, after), shape.length, 1, site.causal, 0, "cpu", False)
+            return replace(tiled(site, shape, *program.parts(shape.length)), path=path)
         size, width = block_size(before), site.n_heads * site.head_dim
         pairs = -(-shape.length // size) * size * (size + before + after)
         kept = 2 * shape.rows * width + shape.batch * site.n_heads * pairs

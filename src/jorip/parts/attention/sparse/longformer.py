@@ -97,9 +97,16 @@ class Longformer(Patterned):
         if not self.own:
             return cost
         pairs = self.stream_rows("q_global", shape.length) * shape.length
-        path = layers_to_span(self.pattern(True), shape.length, site.causal, site.n_heads)
-        mixing = cost.mixing + 2 * shape.batch * pairs * site.n_heads * site.head_dim
-        return replace(cost, mixing=mixing, path=path)
+        outs = shape.rows * site.n_heads * site.head_dim
+        return replace(
+            cost,
+            mixing=cost.mixing + 2 * shape.batch * pairs * site.n_heads * site.head_dim,
+            path=layers_to_span(self.pattern(True), shape.length, site.causal, site.n_heads),
+            # what the global rows read is kept beside the copies, and their answers are put into a copy of the others
+            activations=cost.activations + cost.copies + (outs if self.tiles(site, shape.length) is None else 0),
+            work=cost.work + outs,
+            copies=0,
+        )
 
     @classmethod
     def examples(cls):

@@ -22,7 +22,7 @@ from jorip.core.site import Site
 from jorip.core.state import State
 from jorip.ops.attention import attend, attention_weights
 from jorip.parts.attention.base import Mechanism, MechanismModule, score_bias
-from jorip.parts.attention.costs import all_pairs, tiled
+from jorip.parts.attention.costs import Tiled, all_pairs, tiled
 from jorip.parts.attention.patterns.base import Pattern
 from jorip.parts.attention.sparse.pinned import Pinned
 from jorip.parts.attention.sparse.program import Program, Situation, compile, group_seed, run, seen
@@ -64,20 +64,25 @@ class Patterned(Mechanism, abstract=True):
 
     def cost(self, site: Site, shape: Shape) -> Cost:
         """Of the pairs that are computed, the hidden ones at the edges of tiles included."""
+        pattern, groups = self.at(site), self.tiles(site, shape.length)
+        path = layers_to_span(
+            pattern, shape.length, site.causal, site.n_heads, seed_of(site) if pattern.uses_length else 0
+        )
+        if groups is None:
+            of_heads = site.n_heads if len(pattern.groups) > 1 or pattern.uses_length else 1
+            return replace(all_pairs(site, shape, mask=shape.batch * of_heads * shape.length**2), path=path)
+        costs = [tiled(site, shape, parts, whole, len(groups)) for parts, whole in groups]
+        return replace(sum(costs[1:], costs[0]), path=path)
+
+    def tiles(self, site: Site, length: int) -> list[tuple[list[Tiled], int]] | None:
+        """For each group of heads the sets of tiles and how many rows read everything; None where all pairs are
+        computed."""
         pattern = self.at(site)
-        heads, length = site.n_heads // len(pattern.groups), shape.length
+        heads = site.n_heads // len(pattern.groups)
         seeds = [group_seed(seed_of(site), i) if p.uses_length else 0 for i, p in enumerate(pattern.groups)]
         programs = [program_of(p, length, heads, site.causal, s, "cpu", False) for p, s in zip(pattern.groups, seeds)]
-        path = layers_to_span(pattern, length, site.causal, site.n_heads, seed_of(site) if pattern.uses_length else 0)
-        if all(is_dense(p, length, self.executor) for p in programs):
-            of_heads = site.n_heads if len(programs) > 1 or pattern.uses_length else 1
-            return replace(all_pairs(site, shape, mask=shape.batch * of_heads * length**2), path=path)
-        pairs = sum(p.pairs(length) for p in programs)
-        return replace(
-            tiled(site, shape, pairs // len(programs)),
-            path=path,
-            mixing=2 * shape.batch * heads * pairs * site.head_dim,
-        )
+        dense = all(is_dense(p, length, self.executor) for p in programs)
+        return None if dense else [p.parts(length) for p in programs]
 
 
 def seed_of(site: Site) -> int:

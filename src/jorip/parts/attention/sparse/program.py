@@ -16,6 +16,7 @@ from jorip.core.random import mix_ints
 from jorip.ops.block_sparse import visible
 from jorip.ops.scattered import attend_scattered
 from jorip.ops.tiles import Tiles, attend_tiles, merge
+from jorip.parts.attention.costs import Tiled
 from jorip.parts.attention.patterns.base import Order, Pairs, Pattern, Stretch, Tile
 
 _NONE = 2**40  # beyond every block
@@ -48,12 +49,14 @@ class Situation:
 
 @dataclass(frozen=True)
 class Group:
-    """Tiles of `rows` queries in one order of the rows; hubs: whether the hubs' blocks follow the rows' own."""
+    """Tiles of `rows` queries in one order of the rows; hubs: whether the hubs' blocks follow the rows' own; exact:
+    whether tiles hide nothing of what they read."""
 
     order: Order
     rows: int
     tiles: Tiles
     hubs: bool
+    exact: bool = False
 
     @property
     def pairs(self) -> int:
@@ -75,6 +78,22 @@ class Program:
         """Of each sequence and head, that are computed."""
         whole = 0 if self.whole is None else self.whole.shape[1] * length
         return whole + sum(g.pairs for g in self.groups) + self.edges * length
+
+    def parts(self, length: int) -> tuple[list[Tiled], int]:
+        """What costs need to know; and rows that read everything."""
+        hubs = 0 if self.hubs is None else self.hubs.shape[1]
+        parts = [
+            Tiled(
+                g.pairs,
+                slots=g.tiles.table.shape[2] * g.rows,
+                hubs=-(-hubs // g.rows) * g.rows if g.hubs else 0,
+                moved=g.order.gap > 1,
+                masked=not g.exact,
+            )
+            for g in self.groups
+        ]
+        parts += [Tiled(self.edges * length, length, single=True)] if self.scattered is not None else []
+        return parts, 0 if self.whole is None else self.whole.shape[1]
 
     @property
     def edges(self) -> int:
@@ -176,7 +195,7 @@ def _group(order, own: list[Pattern], earlier: list[Pattern], s: Situation, rows
         places = torch.cat([places.expand(hubs.shape[0], -1), filled], 1)
     exact = not s.causal and not earlier and all(m.exact(rows) for m in own)
     if exact or not masks or not table.numel():
-        return Group(order, rows, Tiles(table, rows), hubs is not None)
+        return Group(order, rows, Tiles(table, rows), hubs is not None, exact)
     q = places[0, : blocks * rows].view(blocks, rows)
     of = torch.arange(places.shape[0], device=q.device).view(-1, 1, 1, 1)
     k = places.view(places.shape[0], -1, rows)[of, table.clamp(min=0)].flatten(3)
@@ -299,9 +318,15 @@ def _unseen(g: Group, real: Tensor | None, hubs: Tensor | None, length: int, lik
 
 def _columns(x: Tensor, hubs: Tensor, rows: int) -> Tensor:
     """(batch, heads, length, dim) -> (batch, heads, hubs filled up, dim)."""
-    at = hubs.clamp(min=0).expand(x.shape[0], -1)[:, None, :, None].expand(-1, x.shape[1], -1, x.shape[3])
-    columns = x.gather(2, at)
+    columns = picked(x, hubs.clamp(min=0).expand(x.shape[0], -1))
     return torch.nn.functional.pad(columns, (0, 0, 0, -columns.shape[2] % rows))
+
+
+def picked(x: Tensor, at: Tensor) -> Tensor:
+    """(batch, heads, length, dim), places (batch, count) -> (batch, heads, count, dim). Not by `gather`, whose backward
+    would keep all of x to know its shape."""
+    batch, heads = (torch.arange(n, device=x.device) for n in x.shape[:2])
+    return x[batch[:, None, None], heads[:, None], at[:, None]]
 
 
 def read_all(y, q, k, v, hubs: Tensor, real, causal: bool, scale: float) -> Tensor:
@@ -314,7 +339,7 @@ def read_all(y, q, k, v, hubs: Tensor, real, causal: bool, scale: float) -> Tens
     seen = torch.ones(batch, 1, length, dtype=torch.bool, device=q.device) if real is None else real[:, None, :]
     if causal:
         seen = seen & (torch.arange(length, device=q.device) <= hubs[..., None])
-    z = visible(q.gather(2, at.expand(-1, -1, -1, q.shape[3])), k, v, seen[:, None], scale)
+    z = visible(picked(q, hubs.clamp(min=0)), k, v, seen[:, None], scale)
     if bool((hubs >= 0).all()):
         return y.scatter(2, at.expand(-1, -1, -1, dim), z)
     spare = torch.nn.functional.pad(y, (0, 0, 0, 1))  # where the rows of no hub go
