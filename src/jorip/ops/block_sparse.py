@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from jorip.ops.tiles import Tiles, attend_tiles
+from jorip.ops.tiles import Tiles, attend_all, attend_tiles
 
 
 def attend_blocks(
@@ -19,25 +19,31 @@ def attend_blocks(
     bool: query blocks that read every key, whose slots are -1. What reads nothing gets zeros."""
     if (group := q.shape[1] // k.shape[1]) > 1:
         k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
-    batch, heads, length, dim = q.shape
+    batch, heads, length, _ = q.shape
     count = length // block
     unseen = None
     if not bool(real.all()):
         unseen = torch.zeros(real.shape, dtype=q.dtype, device=q.device).masked_fill_(~real, float("-inf"))
         unseen = unseen.repeat_interleave(heads, 0)
-    y, _ = attend_tiles(
-        q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), Tiles(keys.flatten(0, 1), block), unseen, scale
-    )
+    k, v = k.flatten(0, 1), v.flatten(0, 1)
+    y, _ = attend_tiles(q.flatten(0, 1), k, v, Tiles(keys.flatten(0, 1), block), unseen, scale)
     y = y.view(batch, heads, count, block, v.shape[-1])
     if not bool(whole.any()):
         return y.flatten(2, 3)
     most = int(whole.sum(1).max())
     at = whole.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :most]  # those blocks first
     there = whole.gather(1, at)[:, None, :, None, None]
-    at = at[:, None, :, None, None]
-    whole_q = q.unflatten(2, (count, block)).gather(2, at.expand(-1, heads, -1, block, dim)).flatten(2, 3)
-    z = visible(whole_q, k, v, real[:, None, None, :], scale).unflatten(2, (most, block))
-    return y.scatter_add(2, at.expand_as(z), z.masked_fill(~there, 0)).flatten(2, 3)
+    whole_q = picked(q.unflatten(2, (count, block)), at).flatten(2, 3)
+    z = attend_all(whole_q.flatten(0, 1), k, v, unseen, scale).view(batch, heads, most, block, -1)
+    at = at[:, None, :, None, None].expand_as(z)
+    return y.scatter_add(2, at, z.masked_fill(~there, 0)).flatten(2, 3)
+
+
+def picked(x: Tensor, at: Tensor) -> Tensor:
+    """(batch, heads, length, ...), places (batch, count) -> (batch, heads, count, ...). Not by `gather`, whose backward
+    would keep all of x to know its shape."""
+    batch, heads = (torch.arange(n, device=x.device) for n in x.shape[:2])
+    return x[batch[:, None, None], heads[:, None], at[:, None]]
 
 
 def visible(q: Tensor, k: Tensor, v: Tensor, seen: Tensor, scale: float) -> Tensor:

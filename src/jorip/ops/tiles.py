@@ -13,12 +13,15 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 BLIND = -1e30  # log-sum-exp of a query that sees nothing: finite, so that no inf - inf can arise
 _CACHED = (
     2**19
 )  # scores of one step: 2 MiB in float32, which leaves room for keys and values in a core's share of cache
+
+_FEW = 128  # queries that read everything, at most in one tile
 
 
 class Tiles(NamedTuple):
@@ -43,6 +46,16 @@ def attend_tiles(q: Tensor, k: Tensor, v: Tensor, tiles: Tiles, unseen: Tensor |
     return _Tiled.apply(q, k.to(q.dtype), v.to(q.dtype), tiles, unseen, scale)  # states may be wider under autocast
 
 
+def attend_all(q: Tensor, k: Tensor, v: Tensor, unseen: Tensor | None, scale: float) -> Tensor:
+    """(sequences, few queries, dim), each of which reads all keys (sequences, length, dim) -> the same shape as q.
+    Tiles over one block: for few queries faster than torch's fused kernel, backwards above all."""
+    count, tiles = q.shape[1], -(-q.shape[1] // _FEW)
+    rows = -(-count // tiles)
+    table = torch.zeros(1, tiles, 1, dtype=torch.int64, device=q.device)
+    y, _ = attend_tiles(F.pad(q, (0, 0, 0, tiles * rows - count)), k, v, Tiles(table, k.shape[1]), unseen, scale)
+    return y[:, :count]
+
+
 def merge(parts: list[tuple[Tensor, Tensor]]) -> Tensor:
     """Attention over a union of disjoint key sets from (attention, log-sum-exp) over each."""
     if len(parts) == 1:
@@ -55,7 +68,7 @@ class _Steps:
     """The flat list of all tiles, a few at a time."""
 
     def __init__(self, q: Tensor, k: Tensor, tiles: Tiles, unseen: Tensor | None, scale: float):
-        table, self.block, self.hidden, kind = tiles
+        table, self.block, hidden, kind = tiles
         n, (self.tiles, slots) = q.shape[0], table.shape[1:]
         self.rows, self.width, self.count = q.shape[1] // self.tiles, slots * self.block, n * self.tiles
         self.scale = scale
@@ -70,44 +83,57 @@ class _Steps:
         else:
             partly = absent.any(1)
         self.unseen, self.absent, self.partly = unseen, absent, partly.tolist()
-        self.kind = None if kind is None else kind.repeat(n // kind.shape[0], 1).flatten().tolist()
-        self.open = [] if self.hidden is None else (self.hidden == 0).flatten(1).all(1).tolist()
-        self.each = max(1, _CACHED // max(self.rows * self.width, 1))
+        self.hidden = None if hidden is None else hidden.to(q.dtype)
+        self.open = [] if hidden is None else (hidden == 0).flatten(1).all(1).tolist()
+        self.kind = None if kind is None else kind.repeat(n // kind.shape[0], 1).flatten()
+        self.kinds = [] if self.kind is None else self.kind.tolist()
+        self.each = max(1, min(_CACHED // max(self.rows * self.width, 1), self.count))
+        self.rooms: dict[str, Tensor] = {}
 
     def __iter__(self):
         for start in range(0, self.count, self.each):
             yield slice(start, min(start + self.each, self.count))
 
-    def take(self, x: Tensor, s: slice) -> Tensor:
+    def room(self, name: str, s: slice, like: Tensor, *shape: int) -> Tensor:
+        """(tiles of this step, *shape): the same memory in every step, which a core then still has in its cache."""
+        if name not in self.rooms:
+            self.rooms[name] = like.new_empty(self.each, *shape)
+        return self.rooms[name][: s.stop - s.start]
+
+    def take(self, name: str, x: Tensor, s: slice) -> Tensor:
         """(sequences * blocks, block * dim) -> (tiles, width, dim): the blocks that these tiles read."""
-        return x.index_select(0, self.blocks[s].flatten()).view(s.stop - s.start, self.width, -1)
+        room = self.room(name, s, x, self.blocks.shape[1], x.shape[1])
+        torch.index_select(x, 0, self.blocks[s].flatten(), out=room.flatten(0, 1))
+        return room.view(s.stop - s.start, self.width, -1)
 
     def scores(self, q: Tensor, k: Tensor, s: slice) -> Tensor:
         """(tiles, rows, width)."""
-        add = self.add(s, q.dtype)
-        if add is None:
-            y = torch.baddbmm(q.new_empty(1), q, k.transpose(1, 2), beta=0, alpha=self.scale)
-        else:
-            y = torch.baddbmm(add.expand(-1, self.rows, -1), q, k.transpose(1, 2), alpha=self.scale)
+        y = self.room("scores", s, q, self.rows, self.width)
+        torch.baddbmm(y, q, k.transpose(1, 2), beta=int(self.hide(y, s)), alpha=self.scale, out=y)
         return y.to(torch.promote_types(y.dtype, torch.float32))
 
-    def add(self, s: slice, dtype: torch.dtype) -> Tensor | None:
-        """What hides keys from these tiles, (1 or tiles, 1 or rows, width); None where nothing does."""
-        add = None
-        if self.hidden is not None:
-            kinds = [0] if self.kind is None else self.kind[s]
-            if not all(self.open[i] for i in kinds):
-                alike = min(kinds) == max(kinds)
-                add = self.hidden[kinds[0]][None] if alike else self.hidden[kinds]
-                add = add.to(dtype)
+    def hide(self, y: Tensor, s: slice) -> bool:
+        """Fills y (tiles, rows, width) with what hides keys from these tiles; False, and y as it is, where nothing
+        does."""
+        kinds, some = self.kinds[s] if self.kinds else [0], False
+        if self.hidden is not None and not all(self.open[i] for i in kinds):
+            some = True
+            if self.kind is None or min(kinds) == max(kinds):
+                y.copy_(self.hidden[kinds[0]])
+            else:
+                torch.index_select(self.hidden, 0, self.kind[s], out=y)
         if any(self.partly[s]):
-            row = torch.zeros(self.absent[s].shape, dtype=dtype, device=self.blocks.device)
-            row = row.masked_fill_(self.absent[s], float("-inf"))[..., None]
-            row = row.expand(-1, -1, self.block)
-            row = row if self.unseen is None else row + self.unseen[self.blocks[s]].to(dtype)
+            row = torch.zeros(self.absent[s].shape, dtype=y.dtype, device=y.device)
+            row = row.masked_fill_(self.absent[s], float("-inf"))[..., None].expand(-1, -1, self.block)
+            row = row if self.unseen is None else row + self.unseen[self.blocks[s]].to(y.dtype)
             row = row.reshape(-1, 1, self.width)
-            add = row if add is None else add + row
-        return add
+            _ = y.add_(row) if some else y.copy_(row)
+            return True
+        return some
+
+    def product(self, name: str, s: slice, a: Tensor, b: Tensor) -> Tensor:
+        """(tiles, n, m) @ (tiles, m, l)."""
+        return torch.bmm(a, b, out=self.room(name, s, a, a.shape[1], b.shape[2]))
 
 
 class _Tiled(torch.autograd.Function):
@@ -120,11 +146,11 @@ class _Tiled(torch.autograd.Function):
         y = q.new_empty(steps.count, rows, v.shape[2])
         lse = torch.empty(steps.count, rows, 1, dtype=torch.promote_types(q.dtype, torch.float32), device=q.device)
         for s in steps:
-            w = steps.scores(qs[s], steps.take(ks, s), s)
+            w = steps.scores(qs[s], steps.take("keys", ks, s), s)
             top = w.amax(-1, keepdim=True).clamp_(min=BLIND)
             total = w.sub_(top).exp_().sum(-1, keepdim=True)
             total.masked_fill_(total == 0, 1.0)
-            torch.bmm(w.to(v.dtype), steps.take(vs, s), out=y[s]).div_(total.to(v.dtype))
+            torch.bmm(w.to(v.dtype), steps.take("values", vs, s), out=y[s]).div_(total.to(v.dtype))
             torch.add(total.log_(), top, out=lse[s])
         ctx.save_for_backward(q, k, v, y, lse, unseen)
         ctx.tiles, ctx.scale = tiles, scale
@@ -139,11 +165,18 @@ class _Tiled(torch.autograd.Function):
         ks, vs = k.reshape(-1, block * k.shape[2]), v.reshape(-1, block * v.shape[2])
         gq, gk, gv = torch.empty_like(qs), torch.zeros_like(ks), torch.zeros_like(vs)
         for s in steps:
-            kb, vb, at = steps.take(ks, s), steps.take(vs, s), steps.blocks[s].flatten()
+            kb, vb, at = steps.take("keys", ks, s), steps.take("values", vs, s), steps.blocks[s].flatten()
             w = steps.scores(qs[s], kb, s).sub_(lse[s]).exp_()
-            gv.index_add_(0, at, torch.bmm(w.to(v.dtype).transpose(1, 2), gy[s]).view(len(at), -1))
+            gv.index_add_(0, at, steps.product("gv", s, w.to(v.dtype).transpose(1, 2), gy[s]).view(len(at), -1))
             less = (gy[s] * y[s]).sum(-1, keepdim=True, dtype=lse.dtype).sub_(glse[s])
-            gw = torch.bmm(gy[s], vb.transpose(1, 2)).to(w.dtype).sub_(less).mul_(w).mul_(ctx.scale).to(k.dtype)
+            gw = (
+                steps.product("gw", s, gy[s], vb.transpose(1, 2))
+                .to(w.dtype)
+                .sub_(less)
+                .mul_(w)
+                .mul_(ctx.scale)
+                .to(k.dtype)
+            )
             torch.bmm(gw, kb, out=gq[s])
-            gk.index_add_(0, at, torch.bmm(gw.transpose(1, 2), qs[s]).view(len(at), -1))
+            gk.index_add_(0, at, steps.product("gk", s, gw.transpose(1, 2), qs[s]).view(len(at), -1))
         return gq.view(q.shape), gk.view(k.shape), gv.view(v.shape), None, None, None

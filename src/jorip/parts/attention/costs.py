@@ -56,16 +56,15 @@ def all_pairs(site: Site, shape: Shape, dropout: float = 0.0, mask: int = 0) -> 
 @dataclass(frozen=True)
 class Tiled:
     """One set of tiles: pairs of each head and sequence; slots of queries, filled up; hubs: further rows of keys;
-    single: every pair's key is gathered for itself (`ops/scattered`);
-    moved: whether rows are laid out in another order;
-    masked: whether tiles hide some of what they read."""
+    single: every pair's key is gathered for itself (`ops/scattered`); rows: of a tile, which share the keys gathered;
+    moved: whether rows are laid out in another order."""
 
     pairs: int
     slots: int
     hubs: int = 0
     moved: bool = False
-    masked: bool = True
     single: bool = False
+    rows: int = 64
 
 
 def tiled(
@@ -81,12 +80,12 @@ def tiled(
     several, repeated = len(parts) > 1, site.n_heads > site.n_kv_heads
     anew = repeated and shape.rotated  # queries, keys and values have all left what they were projected to
     kept, copies, read, work, back, before = outs, 0, whole > 0 and not (anew or copied), 0, 0, 0
+    if read and shape.batch > 1:  # which flattens what they read
+        copies, read = 2 * outs, False
     for p in parts:
         y, keys = sequences * p.slots * dim, sequences * (p.slots + p.hubs) * dim
         step = min(sequences * p.pairs, _STEP)
-        later = min(sequences * p.pairs - step, step)  # while a step's scores are made, those before it live
-        scores = max((1 + p.masked) * step, step + (1 + p.masked) * later)
-        gathered = step * dim // 64  # keys are shared by tiles of 64 rows
+        gathered = step * dim // p.rows
         if p.single:
             gathered = min(sequences * p.pairs * dim, _GATHERED) + 2 * sequences * p.pairs
         if anew or p.moved or p.slots != shape.length or shape.batch > 1:
@@ -94,17 +93,19 @@ def tiled(
         else:
             copies, read = copies + (2 * keys if p.hubs or repeated else 0), True
         kept += y + y // dim + ((outs + rows) if p.moved and several else 0)
-        work = max(work, before + 2 * y + 2 * keys + scores + gathered)
-        other = 3 * (p.moved or p.slots != shape.length)  # gradients of the copies, and of what they were made from
-        back = max(back, ((2 if shape.batch > 1 else 5) + other) * outs + 2 * (step + later) + 2 * gathered)
+        work = max(work, before + 2 * y + 2 * keys + step + (2 - p.single) * gathered)
+        other = 3 * (
+            not several and (p.moved or p.slots != shape.length)
+        )  # gradients of the copies, and of what they were made from
+        back = max(back, ((2 if shape.batch > 1 else 5) + other) * outs + 2 * step + (2 if p.single else 4) * gathered)
         before += outs + rows
     if several:
         kept += len(parts) * rows
-        work, back = max(work, before + 4 * outs), back + 4 * (len(parts) - 1) * outs
+        work = max(work, before + 4 * outs)
     if whole:
         some = sequences * whole * dim
         kept, work = kept + 2 * some, max(work, before + outs + 2 * some)
-    pairs = sum(p.pairs for p in parts) + whole * shape.length
+    pairs = sum(p.pairs for p in parts) + whole * (parts[0].slots if copied else shape.length)
     return Cost(
         mixing=2 * sequences * pairs * dim,
         activations=kept + (copies if read else 0),

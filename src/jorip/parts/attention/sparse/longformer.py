@@ -98,14 +98,16 @@ class Longformer(Patterned):
             return cost
         pairs = self.stream_rows("q_global", shape.length) * shape.length
         outs = shape.rows * site.n_heads * site.head_dim
+        spare = outs if self.tiles(site, shape.length) is None else 0  # answers that are put into a copy of the others
+        apart = shape.batch > 1 and cost.copies > 0
         return replace(
             cost,
             mixing=cost.mixing + 2 * shape.batch * pairs * site.n_heads * site.head_dim,
             path=layers_to_span(self.pattern(True), shape.length, site.causal, site.n_heads),
-            # what the global rows read is kept beside the copies, and their answers are put into a copy of the others
-            activations=cost.activations + cost.copies + (outs if self.tiles(site, shape.length) is None else 0),
+            # what global rows read: copies, or the projections themselves, then kept beside the tiles' copies
+            activations=cost.activations + spare + (0 if apart else cost.copies + 2 * outs * (shape.batch > 1)),
             work=cost.work + outs,
-            copies=0,
+            copies=cost.copies + 2 * outs if apart else 0,
         )
 
     @classmethod

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from jorip.core.random import mix_ints
-from jorip.ops.block_sparse import visible
+from jorip.ops.block_sparse import picked, visible
 from jorip.ops.scattered import attend_scattered
-from jorip.ops.tiles import Tiles, attend_tiles, merge
+from jorip.ops.tiles import Tiles, attend_all, attend_tiles, merge
 from jorip.parts.attention.costs import Tiled
 from jorip.parts.attention.patterns.base import Order, Pairs, Pattern, Stretch, Tile
 
@@ -49,14 +49,12 @@ class Situation:
 
 @dataclass(frozen=True)
 class Group:
-    """Tiles of `rows` queries in one order of the rows; hubs: whether the hubs' blocks follow the rows' own; exact:
-    whether tiles hide nothing of what they read."""
+    """Tiles of `rows` queries in one order of the rows; hubs: whether the hubs' blocks follow the rows' own."""
 
     order: Order
     rows: int
     tiles: Tiles
     hubs: bool
-    exact: bool = False
 
     @property
     def pairs(self) -> int:
@@ -88,7 +86,7 @@ class Program:
                 slots=g.tiles.table.shape[2] * g.rows,
                 hubs=-(-hubs // g.rows) * g.rows if g.hubs else 0,
                 moved=g.order.gap > 1,
-                masked=not g.exact,
+                rows=g.rows,
             )
             for g in self.groups
         ]
@@ -195,7 +193,7 @@ def _group(order, own: list[Pattern], earlier: list[Pattern], s: Situation, rows
         places = torch.cat([places.expand(hubs.shape[0], -1), filled], 1)
     exact = not s.causal and not earlier and all(m.exact(rows) for m in own)
     if exact or not masks or not table.numel():
-        return Group(order, rows, Tiles(table, rows), hubs is not None, exact)
+        return Group(order, rows, Tiles(table, rows), hubs is not None)
     q = places[0, : blocks * rows].view(blocks, rows)
     of = torch.arange(places.shape[0], device=q.device).view(-1, 1, 1, 1)
     k = places.view(places.shape[0], -1, rows)[of, table.clamp(min=0)].flatten(3)
@@ -313,20 +311,18 @@ def _unseen(g: Group, real: Tensor | None, hubs: Tensor | None, length: int, lik
         is_hub = torch.nn.functional.pad(is_hub, (0, -hubs.shape[1] % g.rows), value=False)
         batch = max(len(there), len(is_hub))
         there = torch.cat([there.expand(batch, -1), is_hub.expand(batch, -1)], 1)
-    return torch.zeros(there.shape, dtype=like.dtype, device=like.device).masked_fill_(~there, float("-inf"))
+    return hidden(there, like.dtype)
+
+
+def hidden(there: Tensor, dtype: torch.dtype) -> Tensor:
+    """0 for keys that are there, -inf for others."""
+    return torch.zeros(there.shape, dtype=dtype, device=there.device).masked_fill_(~there, float("-inf"))
 
 
 def _columns(x: Tensor, hubs: Tensor, rows: int) -> Tensor:
     """(batch, heads, length, dim) -> (batch, heads, hubs filled up, dim)."""
     columns = picked(x, hubs.clamp(min=0).expand(x.shape[0], -1))
     return torch.nn.functional.pad(columns, (0, 0, 0, -columns.shape[2] % rows))
-
-
-def picked(x: Tensor, at: Tensor) -> Tensor:
-    """(batch, heads, length, dim), places (batch, count) -> (batch, heads, count, dim). Not by `gather`, whose backward
-    would keep all of x to know its shape."""
-    batch, heads = (torch.arange(n, device=x.device) for n in x.shape[:2])
-    return x[batch[:, None, None], heads[:, None], at[:, None]]
 
 
 def read_all(y, q, k, v, hubs: Tensor, real, causal: bool, scale: float) -> Tensor:
@@ -336,10 +332,13 @@ def read_all(y, q, k, v, hubs: Tensor, real, causal: bool, scale: float) -> Tens
         return y
     hubs = hubs.expand(batch, -1)
     at = hubs.clamp(min=0)[:, None, :, None].expand(-1, heads, -1, -1)
-    seen = torch.ones(batch, 1, length, dtype=torch.bool, device=q.device) if real is None else real[:, None, :]
+    few = picked(q, hubs.clamp(min=0))
     if causal:
-        seen = seen & (torch.arange(length, device=q.device) <= hubs[..., None])
-    z = visible(picked(q, hubs.clamp(min=0)), k, v, seen[:, None], scale)
+        seen = torch.arange(length, device=q.device) <= hubs[..., None]
+        z = visible(few, k, v, (seen if real is None else seen & real[:, None])[:, None], scale)
+    else:
+        unseen = None if real is None else hidden(real, q.dtype).repeat_interleave(heads, 0)
+        z = attend_all(few.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), unseen, scale).unflatten(0, (batch, heads))
     if bool((hubs >= 0).all()):
         return y.scatter(2, at.expand(-1, -1, -1, dim), z)
     spare = torch.nn.functional.pad(y, (0, 0, 0, 1))  # where the rows of no hub go
