@@ -65,6 +65,15 @@ def test_predict_says_how_many_texts_it_cut(jorip, place, tmp_path, way):
     assert jorip("predict", tmp_path / "run", *texts[:2], *way).err == ""
 
 
+@pytest.mark.parametrize("way", [(), ("--json",), ("--stream",)])
+def test_generate_says_how_many_sources_it_cut(jorip, place, tmp_path, way):
+    small = ("training.steps=1", "training.evaluate_every=1", "data.max_len=8")
+    assert jorip("train", place / "translate.yaml", *small, "--out", tmp_path / "run").code == 0
+    done = jorip("generate", tmp_path / "run", "1월 1일", "12월 12일 " * 3, *way)
+    assert done.code == 0 and done.err == "warning: 1 of 2 inputs were cut at 8 tokens\n"
+    assert jorip("generate", tmp_path / "run", "1월 1일", *way).err == ""
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [

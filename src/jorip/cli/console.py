@@ -47,6 +47,12 @@ def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
+def say_cut(task: Any, inputs: int) -> None:
+    """How many of so many inputs were longer than the model reads, if any were."""
+    if task.cut:
+        say(f"warning: {task.cut} of {inputs} inputs were cut at {task.limit} tokens")
+
+
 def write(text: str) -> None:
     """A line of results, on standard output, on rank 0 only."""
     if first_process():

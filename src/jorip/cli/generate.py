@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from jorip.cli.console import first_process, write, write_json_list
+from jorip.cli.console import first_process, say_cut, write, write_json_list
 from jorip.cli.folders import find_run
 from jorip.cli.inputs import read_items
 from jorip.cli.options import Input, Json, Run
@@ -65,6 +65,7 @@ def command(
     else:
         for prompt, new in zip(items, model.generate(items, **options)):
             write(prompt + new)
+    say_cut(model.task, len(items))
 
 
 def _prompt(item) -> str:

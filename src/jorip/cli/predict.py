@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from jorip.cli.console import say, write, write_json_list
+from jorip.cli.console import say_cut, write, write_json_list
 from jorip.cli.folders import find_run
 from jorip.cli.inputs import Item, read_items
 from jorip.cli.options import Input, Json, Run
@@ -37,8 +37,7 @@ def command(
     else:
         for r in results:
             write(line(r))
-    if cut := predictor.task.cut:
-        say(f"warning: {cut} of {len(items)} inputs were cut at {predictor.task.limit} tokens")
+    say_cut(predictor.task, len(items))
 
 
 def chunks(predictor: Any, items: list[Item]) -> Iterator[dict[str, Any]]:

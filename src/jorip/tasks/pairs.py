@@ -79,14 +79,18 @@ class Pairs(Task):
             right, count = right + float((logits.argmax(-1) == wanted).sum()), count + len(wanted)
         return {"loss": total / max(count, 1), "token_accuracy": right / max(count, 1)}
 
+    def filled(self, sources: Sequence[Any]) -> list[list[int]]:
+        """Sources as the model reads them, with special tokens; those beyond the limit are cut, and counted."""
+        kept, cut = truncate([[int(i) for i in s] for s in sources], self.limit)
+        self.cut += cut
+        return [self.tokenizer.source.fill(s)[0] for s in kept]
+
     @torch.no_grad()
     def answers(self, model: Any, sources: Sequence[Any], **options: Any) -> list[list[int]]:
         """What is generated for each source, in order: ids up to the end of the text. sources: ids without special
-        tokens. Like lengths are decoded together; sources beyond the limit are cut, and counted."""
+        tokens. Like lengths are decoded together."""
         options = self.generation() | options
-        kept, cut = truncate([[int(i) for i in s] for s in sources], self.limit)
-        self.cut += cut
-        ids = [torch.tensor(self.tokenizer.source.fill(s)[0], dtype=torch.int64) for s in kept]
+        ids = [torch.tensor(s, dtype=torch.int64) for s in self.filled(sources)]
         made: list[list[int]] = [[]] * len(ids)
         width = max(1, _ROWS // options.get("beams", 8))  # a folder's own settings may search, too
         for part in plan_batches([len(i) for i in ids], 8192, seed=0, epoch=0, shuffle=False, max_examples=width):

@@ -67,7 +67,7 @@ class Predictor:
         known = self.task.generation()
         options = {k: known[k] for k in ("max_new_tokens", "eos") if k in known} | options
         if isinstance(self.task, Translate):
-            ids, options = t.source.fill(t.encode(prompt))[0], {"bos": self.task.start} | options
+            (ids,), options = self.task.filled([t.encode(prompt)]), {"bos": self.task.start} | options
         else:
             assert isinstance(self.task, LanguageModel)
             ids = self.task.prompt(prompt)
