@@ -4,6 +4,8 @@ import warnings
 
 import pytest
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import MptConfig
 from transformers.models.bloom.modeling_bloom import build_alibi_tensor
 from transformers.models.mpt.modeling_mpt import MptAttention, build_mpt_alibi_tensor
@@ -13,9 +15,11 @@ from jorip.architectures.encoder import Encoder
 from jorip.blocks.layers import Cycle
 from jorip.blocks.pre_norm import PreNorm
 from jorip.core.context import Context
+from jorip.core.cost import Shape
 from jorip.core.layout import Layout, Rows
 from jorip.core.mask import Causal
 from jorip.core.site import Site
+from jorip.parts.attention.base import Mechanism
 from jorip.parts.attention.sparse.local import Local
 from jorip.parts.attention.sparse.rolling import Held
 from jorip.parts.mixer.multi_head import MultiHead
@@ -124,3 +128,15 @@ def test_bfloat16_and_no_parameters():
     ids = torch.arange(600)[None] % 13
     want = m(ids).hidden
     assert ((m.bfloat16()(ids).hidden.float() - want).norm() / want.norm()) < 0.03
+
+
+@pytest.mark.parametrize("mechanism", ["local", "big_bird", "sparse", "longformer"])
+def test_a_sparse_pattern_with_a_bias_costs_what_it_computes(mechanism):
+    """All pairs, and the model of costs says so."""
+    sizes = {"vocab_size": 9, "d_model": 16, "n_layers": 1, "n_heads": 2, "max_len": 1024}
+    spec = Encoder(**sizes, position=Alibi(), layer=PreNorm(mixer=MultiHead(mechanism=Mechanism.parse(mechanism))))
+    ids = torch.zeros(1, 1024, dtype=torch.int64)
+    model = spec.build(seed=0)
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(ids)
+    assert counter.get_total_flops() == pytest.approx(spec.cost(Shape(1, 1024)).total.flops, rel=0.01)

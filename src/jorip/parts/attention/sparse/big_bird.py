@@ -81,7 +81,7 @@ class BigBird(Mechanism):
     def cost(self, site: Site, shape: Shape) -> Cost:
         """Of the pairs that are computed: slots that are empty near the ends included."""
         blocks = -(-shape.length // self.block)
-        if blocks <= self.saves_from:
+        if blocks <= self.saves_from or shape.bias != "none":
             return all_pairs(site, shape)
         rows, slots = blocks * self.block, self.pattern.slots + self.random
         path = 2 if self.global_blocks else -(-(blocks - 1) // max(self.window // 2, 1))

@@ -60,10 +60,8 @@ class BpTransformer(Patterned):
 
     def cost(self, site: Site, shape: Shape) -> Cost:
         """shape: of rows and spans. The three streams are laid into the frame, and then by heads."""
-        plan, path = (
-            self.plan(site, shape.length),
-            layers_to_span(self.at(site), shape.length, site.causal, site.n_heads),
-        )
+        plan = self.plan(site, shape.length) if shape.bias == "none" else None
+        path = layers_to_span(self.at(site), shape.length, site.causal, site.n_heads)
         if plan is None or not use_plan(plan, shape.length, self.executor):
             return replace(all_pairs(site, shape, mask=shape.batch * shape.length**2), path=path)
         width = shape.batch * site.n_heads * site.head_dim

@@ -68,7 +68,7 @@ class Local(Mechanism):
         """Of the pairs that are computed, the hidden ones at the edges of blocks included."""
         before, after = self.reach(site)
         path = max(1, -(-(shape.length - 1) // max(before, 1)))
-        if not is_long(shape.length, before, after):
+        if shape.bias != "none" or not is_long(shape.length, before, after):
             return replace(all_pairs(site, shape, self.dropout, mask=shape.batch * shape.length**2), path=path)
         if not self.dropout:
             program = program_of(near(before, after), shape.length, 1, site.causal, 0, "cpu", False)

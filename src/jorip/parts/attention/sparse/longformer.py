@@ -96,9 +96,12 @@ class Longformer(Patterned):
         cost = super().cost(site, shape)
         if not self.own:
             return cost
-        pairs = self.stream_rows("q_global", shape.length) * shape.length
+        biased = shape.bias != "none"  # then global rows are picked from what all rows read
+        pairs = (shape.length if biased else self.stream_rows("q_global", shape.length)) * shape.length
         outs = shape.rows * site.n_heads * site.head_dim
-        spare = outs if self.tiles(site, shape.length) is None else 0  # answers that are put into a copy of the others
+        spare = (
+            outs if biased or self.tiles(site, shape.length) is None else 0
+        )  # answers that are put into a copy of the others
         apart = shape.batch > 1 and cost.copies > 0
         return replace(
             cost,

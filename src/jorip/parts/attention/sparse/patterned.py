@@ -63,8 +63,10 @@ class Patterned(Mechanism, abstract=True):
         return (first + min(length, last)) * sum(s.heads * s.dim for s in streams.values() if s.memory)
 
     def cost(self, site: Site, shape: Shape) -> Cost:
-        """Of the pairs that are computed, the hidden ones at the edges of tiles included."""
-        pattern, groups = self.at(site), self.tiles(site, shape.length)
+        """Of the pairs that are computed, the hidden ones at the edges of tiles included; all of them where positions
+        add a bias."""
+        pattern = self.at(site)
+        groups = self.tiles(site, shape.length) if shape.bias == "none" else None
         path = layers_to_span(
             pattern, shape.length, site.causal, site.n_heads, seed_of(site) if pattern.uses_length else 0
         )
