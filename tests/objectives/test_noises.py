@@ -67,6 +67,7 @@ def test_infilling_is_exact(ids, rate, mean, key):
     noisy = noise(ids, key, VOCABULARY).tolist()
     kept = [t for t in noisy if t]
     assert len(kept) == len(ids) - n and is_subsequence(kept, ids)
+    assert len(noisy) <= len(ids)  # or a model of that many positions could not read it
     lengths = noise.spans(n, np.random.default_rng(key))
     assert lengths.sum() == n and (lengths >= 0).all() and (not n or lengths[-1] > 0)
 

@@ -55,7 +55,8 @@ class TokenDeletion(Noise):
 
 class TextInfilling(Noise):
     """rate: of the tokens that are hidden; mean_span: of the Poisson distribution of span lengths. A span of length 0
-    is a mask where nothing is missing."""
+    is a mask where nothing is missing; of these only as many are kept as leave the text no longer than it was, which
+    a model of limited length could not read."""
 
     rate: float = Field(default=0.3, ge=0, le=1)
     mean_span: float = Field(default=3.0, ge=0.1)
@@ -77,7 +78,7 @@ class TextInfilling(Noise):
         lengths = lengths[:n]
         if n:
             lengths[-1] -= total[n - 1] - hidden
-        return lengths
+        return np.delete(lengths, np.flatnonzero(lengths == 0)[: max(n - hidden, 0)])
 
 
 def infill(ids: Ids, starts: Ids, lengths: Ids, mask: int) -> Ids:
