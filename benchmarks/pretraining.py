@@ -35,6 +35,7 @@ MODEL = {"d_model": 192, "n_layers": 3, "n_heads": 4, "**.d_ff": 768, "**.mechan
 TASKS = {"masked": "masked_language_model", "replaced": "replaced_tokens", "causal": "language_model"}
 TRIED = {"lr": (3e-4, 1e-3, 2e-3), "epochs": (16,), "dropout": (0.1,)}  # for both sides alike
 TUNING = (100, 101)  # seeds that choose a setting and are not reported; with one, a rate that fails on others won
+SCRATCH = "from scratch"
 SELECTED = 2000  # validation reviews that choose, drawn once: the file's first ones are three quarters praise
 
 
@@ -114,40 +115,38 @@ def one(start: Path, fresh: bool, n: int, seed: int, setting: dict[str, Any], fo
 
 
 def finetune(given: argparse.Namespace) -> None:
+    """What an earlier call has measured is not done again: new rates, seeds or objectives join the same file."""
     path = RESULTS / "pretraining.json"
-    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"rows": [], "chosen": []}
-    sides = [(o, False) for o in given.objectives] + [(given.objectives[0], True)]
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    runs: list[dict[str, Any]] = found.get("runs", [])
     folder = given.runs / "finetune"
-    for n, (objective, fresh) in itertools.product(given.labels, sides):
-        name = "from scratch" if fresh else objective
-        if {(name, n, seed) for seed in range(given.seeds)} <= measured(found):
-            continue
-        start = given.runs / objective
-        settings = [dict(zip(TRIED, values)) for values in itertools.product(*TRIED.values())]
-        scored = []
-        for setting in settings:
-            values = [one(start, fresh, n, seed, setting, folder, False, given.threads) for seed in TUNING]
-            scored.append((sum(values) / len(values), setting))
-            print(name, n, setting, values, flush=True)
-        best = max(scored, key=lambda s: s[0])
-        found["chosen"].append({"model": name, "labels": n, "validation": best[0], **best[1]})
-        for seed in range(given.seeds):
-            accuracy = one(start, fresh, n, seed, best[1], folder, True, given.threads)
-            found["rows"].append({"model": name, "labels": n, "seed": seed, "accuracy": accuracy})
-            print(found["rows"][-1], flush=True)
-            keep("pretraining", {"machine": machine(), **found})
-    for n in given.labels:
-        for seed in range(given.seeds):
-            if ("n-grams", n, seed) in measured(found):
-                continue
-            found["rows"].append({"model": "n-grams", "labels": n, "seed": seed, "accuracy": n_grams(n, seed, folder)})
-    keep("pretraining", {"machine": machine(), **found})
+
+    def accuracy(model: str, n: int, seed: int, setting: dict[str, Any], split: str) -> float:
+        asked = {"model": model, "labels": n, "seed": seed, **setting, "split": split}
+        for run in runs:
+            if asked.items() <= run.items():
+                return run["accuracy"]
+        if model == "n-grams":
+            value = n_grams(n, seed, folder)
+        else:
+            start = given.runs / (given.objectives[0] if model == SCRATCH else model)
+            value = one(start, model == SCRATCH, n, seed, setting, folder, split == "test", given.threads)
+        runs.append(asked | {"accuracy": value})
+        print(runs[-1], flush=True)
+        keep("pretraining", {"machine": machine(), **found, "runs": runs})
+        return value
+
+    settings = [dict(zip(TRIED, values)) for values in itertools.product(*TRIED.values())]
+    for n, model in itertools.product(given.labels, [*given.objectives, SCRATCH, "n-grams"]):
+        best: dict[str, Any] = {}
+        if model != "n-grams":
+            best = max(settings, key=lambda s: sum(accuracy(model, n, seed, s, "val") for seed in TUNING))
+        rows = [{"model": model, "labels": n, "seed": seed, **best,
+                 "accuracy": accuracy(model, n, seed, best, "test")} for seed in range(given.seeds)]  # fmt: skip
+        others = [r for r in found.get("rows", []) if (r["model"], r["labels"]) != (model, n)]
+        found["rows"] = others + rows
+        keep("pretraining", {"machine": machine(), **found, "runs": runs})
     print(table(found["rows"]))
-
-
-def measured(found: dict[str, Any]) -> set[tuple[str, int, int]]:
-    """What an earlier call has measured: it is not done again."""
-    return {(r["model"], r["labels"], r["seed"]) for r in found["rows"]}
 
 
 def n_grams(n: int, seed: int, folder: Path) -> float:
@@ -176,11 +175,11 @@ def table(rows: list[dict[str, Any]]) -> str:
     """Test accuracy, and the gain over the same model from scratch, seed by seed."""
     lines = ["| model | labels | test accuracy | gain over scratch |", "| --- | --- | --- | --- |"]
     for n in dict.fromkeys(r["labels"] for r in rows):
-        scratch = {r["seed"]: r["accuracy"] for r in rows if (r["labels"], r["model"]) == (n, "from scratch")}
+        scratch = {r["seed"]: r["accuracy"] for r in rows if (r["labels"], r["model"]) == (n, SCRATCH)}
         for name in dict.fromkeys(r["model"] for r in rows):
             mine = {r["seed"]: r["accuracy"] for r in rows if (r["labels"], r["model"]) == (n, name)}
             gains = [mine[s] - scratch[s] for s in mine if s in scratch]
-            gain = "{:+.3f} ± {:.3f}".format(*mean_interval(gains)) if gains and name != "from scratch" else ""
+            gain = "{:+.3f} ± {:.3f}".format(*mean_interval(gains)) if gains and name != SCRATCH else ""
             lines.append(
                 f"| {name} | {n:,} | {'{:.3f} ± {:.3f}'.format(*mean_interval(list(mine.values())))} | {gain} |"
             )
