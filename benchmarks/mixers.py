@@ -137,11 +137,12 @@ def plot(rows: list[dict]) -> None:
         for s in ("test", "test_formats")
     ]
     base = alt.Chart(alt.InlineData(values)).encode(
-        y=alt.Y("mixer:N", sort=list(MIXERS), title=None), x=alt.X("exact match:Q", scale=alt.Scale(domain=[0, 1]))
+        y=alt.Y("mixer:N", sort=list(MIXERS), title=None),
+        x=alt.X("exact match:Q", scale=alt.Scale(domain=[0.7, 1]), title="exact match"),
     )
     chart = alt.layer(
         base.mark_point(filled=True, opacity=0.6, size=60),
-        base.mark_tick(thickness=3, size=22).encode(x="mean(exact match):Q"),
+        base.mark_tick(thickness=3, size=22).encode(x=alt.X("mean(exact match):Q", title="exact match")),
     ).facet(column="test:N")
     folder = Path(__file__).parent.parent / "docs" / "figures"
     folder.mkdir(parents=True, exist_ok=True)
