@@ -138,7 +138,7 @@ def plot(rows: list[dict]) -> None:
     ]
     base = alt.Chart(alt.InlineData(values)).encode(
         y=alt.Y("mixer:N", sort=list(MIXERS), title=None),
-        x=alt.X("exact match:Q", scale=alt.Scale(domain=[0.7, 1]), title="exact match"),
+        x=alt.X("exact match:Q", scale=alt.Scale(zero=False), title="exact match"),
     )
     chart = alt.layer(
         base.mark_point(filled=True, opacity=0.6, size=60),
