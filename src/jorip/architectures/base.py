@@ -116,6 +116,10 @@ class Stacked(Architecture, abstract=True):
     def _tuple(cls, value):
         return Each(blocks=tuple(value)) if isinstance(value, tuple | list) else value
 
+    def site(self, path: str = "", d_memory: int | None = None) -> Site:
+        """path: where the stack is in a model of several. d_memory: the width of the memory that it reads, if any."""
+        raise TypeError(f"{self.kind} has no site")
+
     def heads_site(self, path: str, **more) -> Site:
         if self.head_dim is None and self.d_model % self.n_heads:
             raise SpecError(

@@ -78,8 +78,10 @@ class EncoderDecoderModel(Model):
         self.encoder, self.decoder = encoder, decoder
 
     def tie(self) -> None:
-        if self.spec.share == "embeddings":  # type: ignore[attr-defined]
-            self.decoder.embedding.tokens.weight = self.encoder.embedding.tokens.weight  # type: ignore[union-attr]
+        assert isinstance(self.spec, EncoderDecoder)
+        if self.spec.share == "embeddings":
+            tokens = self.encoder.embedding.get_parameter("tokens.weight")
+            self.decoder.embedding.get_submodule("tokens").weight = tokens
         self.encoder.tie()
         self.decoder.tie()
 
@@ -153,7 +155,8 @@ class EncoderDecoderModel(Model):
 
     def shifted(self, source: Tensor | Packed | None, mask: Tensor | None) -> tuple[Tensor, Layout]:
         """The source's rows one place later in each sequence, `start` first; the last token falls off."""
-        start = self.spec.start  # type: ignore[attr-defined]
+        assert isinstance(self.spec, EncoderDecoder)
+        start = self.spec.start
         if start is None or source is None:
             raise DataError(
                 "give the target, which the decoder reads: only a model with `start` makes one, from its source"

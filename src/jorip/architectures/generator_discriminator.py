@@ -24,6 +24,7 @@ from jorip.core.site import Site
 from jorip.ops.cross_entropy import cross_entropy
 from jorip.ops.draw import draw, replace
 from jorip.parts.readout.base import IGNORE
+from jorip.parts.readout.language_model import LanguageModelReadout
 
 _DRAWS = salt("generator_discriminator.draws")
 
@@ -81,7 +82,8 @@ class GeneratorDiscriminatorModel(Model):
 
     def pretrained(self) -> Model:
         """The discriminator as an encoder of its own: what is fine-tuned."""
-        model = self.spec.discriminator.build(dtype=self.dtype, seed=0)  # type: ignore[attr-defined]
+        assert isinstance(self.spec, GeneratorDiscriminator)
+        model = self.spec.discriminator.build(dtype=self.dtype, seed=0)
         model.load_state_dict(self.discriminator.state_dict())
         return model.to(next(self.parameters()).device).train(self.training)
 
@@ -128,7 +130,8 @@ class GeneratorDiscriminatorModel(Model):
         ctx = Context(mask=stack.mask_rule, key=key, position=stack.position)
         h = stack.run(tokens, at, ctx)[-1]
         index = (wanted != IGNORE).nonzero()[:, 0]
-        logits = stack.readout.logits(Rows(h.x[index], at), ctx)  # type: ignore[union-attr]
+        assert isinstance(stack.readout, LanguageModelReadout)
+        logits = stack.readout.logits(Rows(h.x[index], at), ctx)
         keys = row_keys(at.uid[at.sample], at.order)[index]
         drawn = draw(logits, keys, _DRAWS if key is None else mix_ints(key.seed, key.step, _DRAWS))
         noted = {".".join(name): value for name, value in ctx.notes.items() if name[1].endswith("loss")}

@@ -124,4 +124,4 @@ def read(
 def tie_readout(readout: ReadoutModule | None, embedding: nn.Module, spec) -> None:
     """One matrix for embedding and readout, again, after `to_empty`."""
     if getattr(spec.readout, "tied", False) and readout is not None:
-        readout.out.weight = embedding.tokens.weight  # type: ignore[union-attr]
+        readout.get_submodule("out").weight = embedding.get_parameter("tokens.weight")

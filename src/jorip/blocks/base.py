@@ -115,7 +115,7 @@ class StandardBlock(BlockModule):
     def sublayer(self, name: str, x: Rows, carry: Carry, ctx: Context, memory: Rows | None) -> tuple[Rows, Carry]:
         """One sub-layer with its dropout, without residual or norm."""
         if name == "feed_forward":
-            y = self.feed_forward(x, ctx)  # type: ignore[operator]
+            y = getattr(self, name)(x, ctx)
         else:
             y, carry = getattr(self, name)(x, carry, ctx, memory)
         return Rows(self.drops[name](y, x.at, ctx), x.at), carry

@@ -170,12 +170,12 @@ def total_row(tree, rows: list[dict[str, Any]], width: int) -> dict[str, Any]:
     }
 
 
-def size(count: int) -> str:
+def size(count: float) -> str:
     """Bytes for people: three digits and a unit."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if count < 1024 or unit == "GiB":
             break
-        count /= 1024  # type: ignore[assignment]
+        count /= 1024
     return f"{count:,.0f} {unit}" if count >= 100 or unit == "B" else f"{count:.3g} {unit}"
 
 

@@ -123,8 +123,8 @@ def common_layers(path: str, a: Spec, b: Spec) -> int:
 
 def layers(shown: str, path: str, same: set[str], n_layers: int) -> str:
     """One path for several layers: `layers.0-3.x`, or `layer.x` for all."""
-    alike = [p for p in same if _LAYER.search(p) and _LAYER.sub("", p) == _LAYER.sub("", path)]
-    numbers = sorted(int(_LAYER.search(p)[1]) for p in alike)  # type: ignore[index]
+    pattern = _LAYER.sub("", path)
+    numbers = sorted(int(m[1]) for p in same if (m := _LAYER.search(p)) and _LAYER.sub("", p) == pattern)
     if not _LAYER.search(path):
         return shown
     return _LAYER.sub("layer" if len(numbers) == n_layers else f"layers.{','.join(ranges(numbers))}", shown)

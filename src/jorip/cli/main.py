@@ -64,8 +64,9 @@ def main(arguments: list[str]) -> int:
         if arguments[:1] == ["--version"]:
             return version()
         group = typer.main.get_command(app)
-        if arguments[1:] in (["--help"], ["-h"]) and arguments[0] in getattr(group, "commands", {}):
-            return explain_command(arguments[0], group.commands[arguments[0]])  # type: ignore[attr-defined]
+        commands = getattr(group, "commands", {})
+        if arguments[1:] in (["--help"], ["-h"]) and arguments[0] in commands:
+            return explain_command(arguments[0], commands[arguments[0]])
         with plugins.registered(files, arguments[0] if arguments else ""):
             code = group.main(arguments, prog_name="jorip", standalone_mode=False)
         if code == CTRL_C:  # typer turns KeyboardInterrupt into this

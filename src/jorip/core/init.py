@@ -69,15 +69,15 @@ def initialise(model: nn.Module, law: Init, n_sublayers: int, seed: int) -> None
     """
     done: set[int] = set()
     for path, module in model.named_modules():
-        if hasattr(module, "reset"):
-            module.reset()  # type: ignore[operator]  # buffers, so that meta -> to_empty -> initialise equals a direct build
+        if reset := getattr(module, "reset", None):
+            reset()  # buffers, so that meta -> to_empty -> initialise equals a direct build
         for name, p in module._parameters.items():
             if p is None or id(p) in done:
                 continue
             done.add(id(p))
             generator = torch.Generator(p.device).manual_seed(mix_ints(seed, salt(f"{path}.{name}")))
-            if hasattr(module, "reset_own"):
-                module.reset_own(name, p, generator)  # type: ignore[operator]
+            if reset_own := getattr(module, "reset_own", None):
+                reset_own(name, p, generator)
                 continue
             role = getattr(module, "roles", {}).get(name) or getattr(module, "role", None)
             if role is None and isinstance(module, nn.LSTM | nn.RNN):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import PydanticCustomError, core_schema
@@ -53,13 +53,13 @@ class Spec(BaseModel):
             cls.registry[cls.kind] = cls
 
     @classmethod
-    def members(cls) -> dict[str, type[Spec]]:
+    def members(cls) -> dict[str, type[Self]]:
         """name -> class for the whole family, after importing the family's own folder."""
         if cls.package:
             package = importlib.import_module(cls.package)
             for module in pkgutil.walk_packages(package.__path__, cls.package + "."):
                 importlib.import_module(module.name)
-        return cls.registry
+        return cast(dict[str, type[Self]], cls.registry)  # called on a family, as it is
 
     @classmethod
     def parse(cls, value: Any) -> Self:
@@ -75,17 +75,19 @@ class Spec(BaseModel):
         if not isinstance(value, dict) or len(value) != 1:
             raise SpecError(f"a {cls.__name__.lower()} is written as a name or {{name: {{fields}}}}, found {value!r}")
         ((kind, fields),) = value.items()
-        member = cls.registry.get(kind) or cls.members().get(kind) or cls.alike(kind)
+        known = cast(dict[str, type[Self]], cls.registry)
+        member = known.get(kind) or cls.members().get(kind) or cls.alike(kind)
         if member is None:
             raise SpecError(f"there is no {cls.__name__.lower()} called {kind!r}{did_you_mean(kind, cls.registry)}")
         if not isinstance(fields, dict | None):
             raise SpecError(f"{kind}: fields are written as a mapping, found {fields!r}")
-        return member(**(fields or {}))  # type: ignore[return-value]
+        return member(**(fields or {}))
 
     @classmethod
-    def alike(cls, kind: Any) -> type[Spec] | None:
+    def alike(cls, kind: Any) -> type[Self] | None:
         """The only member whose name differs by underscores alone: `bigbird` is `big_bird`."""
-        found = [member for name, member in cls.registry.items() if name.replace("_", "") == str(kind).replace("_", "")]
+        bare = str(kind).replace("_", "")
+        found = [member for name, member in cls.members().items() if name.replace("_", "") == bare]
         return found[0] if len(found) == 1 else None
 
     @classmethod

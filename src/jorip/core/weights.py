@@ -209,8 +209,8 @@ class Rules:
         added: set[str] = set()
         for template, i, _ in self.theirs:
             rule = self.rules[i][1]
-            for key in [k for k in keys_of if template.match(k)] if isinstance(rule, Tied) else ():
-                names, leaf = template.match(key)  # type: ignore[misc]
+            found = {k: m for k in keys_of if (m := template.match(k))} if isinstance(rule, Tied) else {}
+            for key, (names, leaf) in found.items():
                 if self.original(keys_of, rule, names, leaf) is None:
                     keys_of[Template(rule.to).fill(names, leaf)] = keys_of[key]
                     added.add(keys_of[key])

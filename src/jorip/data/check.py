@@ -13,10 +13,11 @@ from jorip.core.errors import DataError, did_you_mean
 from jorip.data.batches import plan_batches
 
 
+@dataclass(frozen=True)
 class _Plain:
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return asdict(self)  # type: ignore[call-overload]
+        return asdict(self)
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ def scan(step: Step, chunk: int, state: Tensor, *inputs: Tensor | None) -> tuple
     tensors = [x for x in (state, *inputs) if x is not None]
     with torch.autocast(state.device.type, enabled=False):
         if torch.is_grad_enabled() and any(x.requires_grad for x in tensors):
-            return _Scan.apply(step, chunk, state, *inputs)  # type: ignore[return-value]
+            return _Scan.apply(step, chunk, state, *inputs)
         return _run(step, chunk, state, inputs, None)
 
 

@@ -20,13 +20,13 @@ def fold(k: Tensor, v: Tensor, keep: Tensor | None, features: Features, size: in
     """k, v (batch, key heads, length, dim), keep (batch, 1, length, 1): 0 for rows that do not exist, or None ->
     (batch, key heads, size, dim + 1): S, and u as its last column; in float32 or better."""
     with torch.autocast(k.device.type, enabled=False):
-        return _Fold.apply(k, v, keep, features, size)  # type: ignore[return-value]
+        return _Fold.apply(k, v, keep, features, size)
 
 
 def read(q: Tensor, state: Tensor, features: Features) -> Tensor:
     """q (batch, heads, length, dim), the state of `fold` -> (batch, heads, length, dim) in the dtype of q."""
     with torch.autocast(q.device.type, enabled=False):
-        return _Read.apply(q, state, features)  # type: ignore[return-value]
+        return _Read.apply(q, state, features)
 
 
 def stretches(x: Tensor, size: int):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from jorip.architectures.decoder import Decoder
+from jorip.blocks.base import Standard
 from jorip.blocks.post_norm import PostNorm
 from jorip.core.weights import Ignored, Rules
 from jorip.recipes.family import At
@@ -17,7 +18,8 @@ _ACTIVATIONS = {"gelu": "gelu_tanh", "relu": "relu", "silu": "swish", "swish": "
 def gpt() -> Decoder:
     """117 M parameters."""
     spec = gpt2(vocab_size=40478, max_len=512)
-    block = PostNorm(mixer=spec.layer.mixer, feed_forward=spec.layer.feed_forward, dropout=0.1)  # type: ignore
+    assert isinstance(spec.layer, Standard)
+    block = PostNorm(mixer=spec.layer.mixer, feed_forward=spec.layer.feed_forward, dropout=0.1)
     return spec.override({"layer": block, "norm": None})
 
 

@@ -88,7 +88,7 @@ def mixers(spec: Architecture) -> Iterator[tuple[str, Mixer, Site]]:
     sides = {n: v for n in type(spec).model_fields if isinstance(v := getattr(spec, n), Stacked)}
     for name, stack in {"": spec, **sides}.items():
         if isinstance(stack, Stacked):
-            site = stack.site(name) if name else stack.site()  # type: ignore[call-arg]
+            site = stack.site(name)
             nodes = getattr(stack, "nodes", None)
             for block, at in stack.layer_sites(nodes.inside(site) if nodes else site):
                 if mixer := getattr(block, "mixer", None):

@@ -91,7 +91,7 @@ class ExpertsFeedForward(nn.Module):
 
     def __init__(self, router: nn.Module, experts: nn.ModuleDict, activation: Activation, dropout: Dropout, path: str):
         super().__init__()
-        self.router, self.experts, self.n_experts = router, experts, len(experts["up"].weight)  # type: ignore[arg-type]
+        self.router, self.experts, self.n_experts = router, experts, len(experts.get_parameter("up.weight"))
         self.activation: Activation = activation
         self.dropout, self.path = dropout, path
 

@@ -96,7 +96,7 @@ class MultiHead(Mixer):
 
     @classmethod
     def examples(cls) -> tuple[MultiHead, ...]:
-        whole = tuple(cls(mechanism=e) for m in Mechanism.members().values() for e in m.examples())  # type: ignore
+        whole = tuple(cls(mechanism=e) for m in Mechanism.members().values() for e in m.examples())
         return (*whole, cls(qk_norm=RmsNorm(), bias=False), cls(out_bias=False))
 
 
@@ -187,11 +187,12 @@ class MultiHeadMixer(MixerModule):
     def linears(self, x: Tensor, names: list[str]) -> list[Tensor]:
         """One product for all of them when there are many rows: fewer, larger calls."""
         maps = [self.get_submodule(n) for n in names]
-        if len(maps) <= 1 or x.shape[0] < TOGETHER or any(type(m) is not Linear for m in maps):
+        plain = [m for m in maps if type(m) is Linear]  # not wrapped, by LoRA say
+        if len(maps) <= 1 or x.shape[0] < TOGETHER or len(plain) < len(maps):
             return [m(x) for m in maps]
-        weight = torch.cat([m.weight for m in maps])  # type: ignore[misc]
-        bias = None if maps[0].bias is None else torch.cat([m.bias for m in maps])  # type: ignore[misc]
-        return list(F.linear(x, weight, bias).split([m.out_features for m in maps], -1))
+        weight = torch.cat([m.weight for m in plain])
+        bias = torch.cat([m.bias for m in plain]) if all(m.bias is not None for m in plain) else None
+        return list(F.linear(x, weight, bias).split([m.out_features for m in plain], -1))
 
     def new_state(self, batch: int, capacity: int, dtype, device=None):
         if self.cross and not self.mechanism.folds:

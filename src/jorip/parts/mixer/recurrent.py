@@ -162,7 +162,7 @@ def run(rnn: nn.RNNBase, x: Tensor, at: Layout, state: Hidden | None) -> Tensor:
     if not x.shape[0]:
         return x.new_zeros(0, rnn.hidden_size)
     with torch.autocast(x.device.type, enabled=False):
-        return recur(rnn, x.to(rnn.weight_ih_l0.dtype), at, state)  # type: ignore[union-attr]
+        return recur(rnn, x.to(next(rnn.parameters()).dtype), at, state)
 
 
 def recur(rnn: nn.RNNBase, x: Tensor, at: Layout, state: Hidden | None) -> Tensor:

@@ -49,7 +49,7 @@ class LanguageModelReadout(ReadoutModule):
         self.out = Linear(width, vocab, bias, role="readout")
         self.scale = scale
         if embedding is not None:
-            self.out.weight = embedding.tokens.weight  # type: ignore[assignment]
+            self.out.weight = embedding.get_parameter("tokens.weight")
 
     def logits(self, h: Rows, ctx: Context | None = None) -> Tensor:
         return self.out(h.x * self.scale if self.scale != 1 else h.x)

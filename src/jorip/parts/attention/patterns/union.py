@@ -51,4 +51,4 @@ class Union(Pattern):
         from jorip.parts.attention.patterns.band import Band
         from jorip.parts.attention.patterns.global_ import Global
 
-        return (Band(left=1, right=1) | Global(first=1),)  # type: ignore[return-value]
+        return (Band(left=1, right=1) | Global(first=1),)
