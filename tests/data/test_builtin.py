@@ -8,6 +8,7 @@ import pytest
 
 from jorip.core.errors import ConfigError, DataError
 from jorip.data import dates, stdlib
+from jorip.data.builtin import parse_options
 from jorip.data.readers import read_all
 from jorip.data.source import Source
 
@@ -139,7 +140,7 @@ def test_stdlib_splits_by_content(tmp_path):
     with pytest.raises(DataError, match=r"holds no .py files"):
         stdlib.generate(options, str(tmp_path / "none"))
     with pytest.raises(ConfigError, match="builtin stdlib: unknown key 'size'"):
-        stdlib.parse_options({"size": 3})
+        parse_options("stdlib", {"size": 3})
 
 
 @pytest.mark.slow

@@ -4,12 +4,15 @@ import pytest
 
 from jorip.core.errors import ConfigError
 from jorip.data import copying, recall
+from jorip.data.builtin import parse_options
 from jorip.data.draws import Draws
 from jorip.data.readers import read_all
 from jorip.data.source import Source
 
 PAIRS = {"train": 60, "val": 8, "test": 8, "pairs": 5, "queries": 3, "keys": 9, "values": 4}
 COPIES = {"train": 60, "val": 8, "test": 8, "symbols": 5, "min_length": 6, "max_length": 9}
+
+NAMES = {recall: "recall", copying: "copy"}
 
 
 @pytest.mark.parametrize(
@@ -34,11 +37,11 @@ COPIES = {"train": 60, "val": 8, "test": 8, "symbols": 5, "min_length": 6, "max_
 )
 def test_mistakes(module, options, said):
     with pytest.raises(ConfigError, match=said):
-        module.generate(module.parse_options(options))
+        module.generate(parse_options(NAMES[module], options))
 
 
 def test_recall_asks_for_what_was_said():
-    made = recall.generate(recall.parse_options(PAIRS))
+    made = recall.generate(parse_options("recall", PAIRS))
     for row in made["train"]:
         said = dict(zip(row["words"][:10:2], row["words"][1:10:2]))
         asked = row["words"][10:]
@@ -49,7 +52,7 @@ def test_recall_asks_for_what_was_said():
 
 
 def test_copies():
-    made = copying.generate(copying.parse_options(COPIES))
+    made = copying.generate(parse_options("copy", COPIES))
     lengths = set()
     for row in made["train"]:
         n = len(row["words"]) // 2
@@ -60,7 +63,7 @@ def test_copies():
 
 @pytest.mark.parametrize(("module", "options"), [(recall, PAIRS), (copying, COPIES)])
 def test_splits_share_nothing_and_repeat(module, options):
-    parsed = module.parse_options(options)
+    parsed = parse_options(NAMES[module], options)
     made = module.generate(parsed)
     assert [len(made[s]) for s in ("train", "val", "test")] == [60, 8, 8]
     heads = [tuple(w for w, t in zip(r["words"], r["tags"]) if t is None) for rows in made.values() for r in rows]

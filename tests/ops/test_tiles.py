@@ -63,7 +63,7 @@ FORMS = [(h, u, a, o) for h in (False, True) for u in (False, True) for a in (Fa
 @pytest.mark.parametrize("hidden, unseen, absent, own", FORMS)
 def test_tiles_are_dense_softmax(hidden, unseen, absent, own, each, monkeypatch):
     """With one tile a step and all in one; also the gradient through the log-sum-exp, which joins parts."""
-    monkeypatch.setattr(ops, "_CACHED", each)
+    monkeypatch.setattr(ops, "CACHED", each)
     for seed in range(3):
         q, k, v, t, gone = case(seed, hidden, unseen, absent, own)
         seen = pairs(t, 4, q.shape[1], k.shape[1], gone)

@@ -9,11 +9,10 @@ from functools import lru_cache
 from itertools import islice
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from jorip.core.errors import ConfigError
 from jorip.data.draws import Draws
-from jorip.data.source import explain
 
 BLANK = "_"
 _SPLITS = ("train", "val", "test")
@@ -36,14 +35,6 @@ class CopyOptions(BaseModel, frozen=True, extra="forbid", strict=True):
         if self.min_length > self.max_length:
             raise ValueError(f"min_length is above max_length, found {self.min_length} and {self.max_length}")
         return self
-
-
-def parse_options(options: dict[str, Any]) -> CopyOptions:
-    """From YAML."""
-    try:
-        return CopyOptions.model_validate(options)
-    except ValidationError as e:
-        raise ConfigError(explain(e, "builtin copy", CopyOptions)) from None
 
 
 @lru_cache(maxsize=2)

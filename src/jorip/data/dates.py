@@ -16,13 +16,12 @@ same locale that stays in training: the arrangement is new, not the vocabulary.
 from collections.abc import Iterable
 from datetime import date, timedelta
 from functools import cache, lru_cache
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
 from jorip.core.errors import ConfigError
 from jorip.core.random import mix_ints, salt
-from jorip.data.source import explain
 
 LOCALES = (
     *("en_US", "en_GB", "de", "fr", "es", "it", "pt", "nl", "sv", "da", "nb", "fi", "pl", "cs", "ru", "uk", "bg"),
@@ -63,14 +62,6 @@ class Format(NamedTuple):
     @property
     def needs_locale(self) -> bool:
         return not self.named and _runs(self.shape).index("y") != 0
-
-
-def parse_options(options: dict[str, Any]) -> DatesOptions:
-    """From YAML."""
-    try:
-        return DatesOptions.model_validate(options)
-    except ValidationError as e:
-        raise ConfigError(explain(e, "builtin dates", DatesOptions)) from None
 
 
 def _runs(pattern: str) -> list[str]:

@@ -10,14 +10,13 @@ for each digit, operator and closing bracket): n MIN, x MAX, m MED (the median, 
 
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Annotated, Any, NamedTuple, Self
+from typing import Annotated, NamedTuple, Self
 
 import numpy as np
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from jorip.core.errors import ConfigError
 from jorip.data.draws import Draws
-from jorip.data.source import explain
 
 OPERATORS = "nxms"  # MIN, MAX, MED, SM
 LETTERS = np.frombuffer(b"0123456789nxms]", np.uint8)
@@ -48,14 +47,6 @@ class ListOpsOptions(BaseModel, frozen=True, extra="forbid", strict=True):
                 f"no length lies between min_length and max_length, found {self.min_length} and {self.max_length}"
             )
         return self
-
-
-def parse_options(options: dict[str, Any]) -> ListOpsOptions:
-    """From YAML."""
-    try:
-        return ListOpsOptions.model_validate(options)
-    except ValidationError as e:
-        raise ConfigError(explain(e, "builtin listops", ListOpsOptions)) from None
 
 
 @lru_cache(maxsize=2)

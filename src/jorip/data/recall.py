@@ -10,11 +10,10 @@ For one question and its answer as a label (a `classify` run) the roles are text
 from functools import lru_cache
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from jorip.core.errors import ConfigError
 from jorip.data.draws import Draws
-from jorip.data.source import explain
 
 _SPLITS = ("train", "val", "test")
 
@@ -39,14 +38,6 @@ class RecallOptions(BaseModel, frozen=True, extra="forbid", strict=True):
         if self.queries > self.pairs:
             raise ValueError(f"queries are of the row's own keys, at most pairs={self.pairs}, found {self.queries}")
         return self
-
-
-def parse_options(options: dict[str, Any]) -> RecallOptions:
-    """From YAML."""
-    try:
-        return RecallOptions.model_validate(options)
-    except ValidationError as e:
-        raise ConfigError(explain(e, "builtin recall", RecallOptions)) from None
 
 
 @lru_cache(maxsize=2)

@@ -9,12 +9,11 @@ import sysconfig
 import tokenize
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
-from jorip.core.errors import ConfigError, DataError
-from jorip.data.source import explain
+from jorip.core.errors import DataError
 
 # tests are not what people write; character tables, generated help texts and the paths of one machine teach nothing
 _SKIPPED = {"test", "tests", "idle_test", "encodings", "pydoc_data", "site-packages", "dist-packages", "__pycache__"}
@@ -29,14 +28,6 @@ class StdlibOptions(BaseModel, frozen=True, extra="forbid", strict=True):
     megabytes: Annotated[float, Field(gt=0, strict=False)] | None = None
     val: Annotated[int, Field(ge=1, le=40)] = 5
     test: Annotated[int, Field(ge=1, le=40)] = 5
-
-
-def parse_options(options: dict[str, Any]) -> StdlibOptions:
-    """From YAML."""
-    try:
-        return StdlibOptions.model_validate(options)
-    except ValidationError as e:
-        raise ConfigError(explain(e, "builtin stdlib", StdlibOptions)) from None
 
 
 @lru_cache(maxsize=2)

@@ -13,11 +13,19 @@ from jorip.core.mask import Causal, Mask
 SHORT = 128  # rows up to which a CPU computes short attention by plain products
 
 
+def shared_heads(q: Tensor, x: Tensor) -> Tensor:
+    """(batch, key heads, ...) -> as many heads as q has, each key head read by equally many neighbours."""
+    return x if x.shape[1] == q.shape[1] else x.repeat_interleave(q.shape[1] // x.shape[1], 1)
+
+
+def hidden(seen: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Numbers to add to scores: 0 where something is seen, -inf elsewhere."""
+    return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, float("-inf"))
+
+
 def attention_weights(q: Tensor, k: Tensor, mask: Mask, q_at, k_at, scale: float, bias: Tensor | None = None) -> Tensor:
     """(batch, heads, q, k): the reference's softmax, in float32 or better."""
-    group = q.shape[1] // k.shape[1]
-    k = k.repeat_interleave(group, 1) if group > 1 else k
-    scores = q @ k.transpose(-1, -2) * scale
+    scores = q @ shared_heads(q, k).transpose(-1, -2) * scale
     if bias is not None:
         scores = scores + bias
     if not scores.numel():
@@ -36,8 +44,7 @@ def attend_reference(
     """The definition; `drop` maps weights to weights."""
     w = attention_weights(q, k, mask, q_at, k_at, scale, bias)
     w = drop(w) if drop is not None else w
-    group = q.shape[1] // v.shape[1]
-    return w @ (v.repeat_interleave(group, 1) if group > 1 else v)
+    return w @ shared_heads(q, v)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask, q_at, k_at, scale: float, bias: Tensor | None = None) -> Tensor:
@@ -84,9 +91,7 @@ def _short(q: Tensor, k: Tensor) -> bool:
 def _attend_short(q, k, v, seen: Tensor, scale: float, bias: Tensor | None) -> Tensor:
     """Mask, bias and scale go into the first product; every row of `seen` has something to see."""
     batch, heads, length, _ = q.shape
-    if (group := heads // k.shape[1]) > 1:
-        k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
-    add = q.new_zeros(seen.shape).masked_fill_(~seen, float("-inf"))
+    k, v, add = shared_heads(q, k), shared_heads(q, v), hidden(seen, q.dtype)
     add = add if bias is None else add + bias
     add = add[0, 0] if add.shape[:2] == (1, 1) else add.expand(batch, heads, -1, -1).flatten(0, 1)
     scores = torch.baddbmm(add, q.flatten(0, 1), k.flatten(0, 1).transpose(1, 2), alpha=scale)

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from jorip.ops.attention import hidden, shared_heads
 from jorip.ops.tiles import Tiles, attend_all, attend_tiles
 
 
@@ -17,14 +18,10 @@ def attend_blocks(
     """(batch, heads, length, dim). real (batch, length) bool: which keys exist; keys (batch, heads, blocks, slots)
     int64: the key blocks of each query block, counted as often as they are there, -1 = none; whole (batch, blocks)
     bool: query blocks that read every key, whose slots are -1. What reads nothing gets zeros."""
-    if (group := q.shape[1] // k.shape[1]) > 1:
-        k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
+    k, v = shared_heads(q, k), shared_heads(q, v)
     batch, heads, length, _ = q.shape
     count = length // block
-    unseen = None
-    if not bool(real.all()):
-        unseen = torch.zeros(real.shape, dtype=q.dtype, device=q.device).masked_fill_(~real, float("-inf"))
-        unseen = unseen.repeat_interleave(heads, 0)
+    unseen = None if bool(real.all()) else hidden(real, q.dtype).repeat_interleave(heads, 0)
     k, v = k.flatten(0, 1), v.flatten(0, 1)
     y, _ = attend_tiles(q.flatten(0, 1), k, v, Tiles(keys.flatten(0, 1), block), unseen, scale)
     y = y.view(batch, heads, count, block, v.shape[-1])

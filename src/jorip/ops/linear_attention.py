@@ -16,6 +16,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from jorip.ops.attention import shared_heads
+
 
 def same(x: Tensor) -> Tensor:
     return x
@@ -45,11 +47,6 @@ def inverted(den: Tensor, least: float) -> tuple[Tensor, Tensor]:
     """1 / den where it may be used, else 1 / least (0 where that is 0); and where it may."""
     used = den > max(least, torch.finfo(den.dtype).tiny)
     return torch.where(used, torch.where(used, den, 1.0).reciprocal(), 1 / least if least else 0.0), used
-
-
-def shared_heads(q: Tensor, x: Tensor) -> Tensor:
-    """(batch, key heads, ...) -> as many heads as q has, each key head read by equally many neighbours."""
-    return x if x.shape[1] == q.shape[1] else x.repeat_interleave(q.shape[1] // x.shape[1], 1)
 
 
 def recurrent(

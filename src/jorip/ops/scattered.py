@@ -9,7 +9,7 @@ from torch import Tensor
 
 from jorip.ops.tiles import BLIND
 
-_GATHERED = 2**20  # elements of keys gathered in one step: 4 MiB in float32
+GATHERED = 2**20  # elements of keys gathered in one step: 4 MiB in float32
 
 
 def attend_scattered(q: Tensor, k: Tensor, v: Tensor, keys: Tensor, scale: float) -> tuple[Tensor, Tensor]:
@@ -21,7 +21,7 @@ def attend_scattered(q: Tensor, k: Tensor, v: Tensor, keys: Tensor, scale: float
 def _steps(q: Tensor, k: Tensor, keys: Tensor):
     """Of the flat list of queries: (slice, rows of k (queries, slots), which slots are empty)."""
     n, slots = q.shape[0], keys.shape[2]
-    each = max(1, _GATHERED // max(slots * q.shape[2], 1))
+    each = max(1, GATHERED // max(slots * q.shape[2], 1))
     flat = keys.repeat(n // keys.shape[0], 1, 1).view(-1, slots)
     of = torch.arange(n, device=q.device).repeat_interleave(q.shape[1])[:, None] * k.shape[1]
     for start in range(0, len(flat), each):

@@ -17,10 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 BLIND = -1e30  # log-sum-exp of a query that sees nothing: finite, so that no inf - inf can arise
-_CACHED = (
-    2**19
-)  # scores of one step: 2 MiB in float32, which leaves room for keys and values in a core's share of cache
-
+CACHED = 2**19  # scores of one step: 2 MiB in float32, which leaves keys and values room in a core's share of cache
 _FEW = 128  # queries that read everything, at most in one tile
 
 
@@ -87,7 +84,7 @@ class _Steps:
         self.open = [] if hidden is None else (hidden == 0).flatten(1).all(1).tolist()
         self.kind = None if kind is None else kind.repeat(n // kind.shape[0], 1).flatten()
         self.kinds = [] if self.kind is None else self.kind.tolist()
-        self.each = max(1, min(_CACHED // max(self.rows * self.width, 1), self.count))
+        self.each = max(1, min(CACHED // max(self.rows * self.width, 1), self.count))
         self.rooms: dict[str, Tensor] = {}
 
     def __iter__(self):

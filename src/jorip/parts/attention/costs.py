@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from jorip.core.cost import Cost, Shape
 from jorip.core.site import Site
 from jorip.ops.attention import SHORT
-
-_STEP = 2**19  # scores that tiles compute in one step
-_GATHERED = 2**20  # elements of keys that are gathered in one step where every pair has its own
+from jorip.ops.scattered import GATHERED
+from jorip.ops.tiles import CACHED
 
 
 def all_pairs(site: Site, shape: Shape, dropout: float = 0.0, mask: int = 0) -> Cost:
@@ -84,19 +83,18 @@ def tiled(
         copies, read = 2 * outs, False
     for p in parts:
         y, keys = sequences * p.slots * dim, sequences * (p.slots + p.hubs) * dim
-        step = min(sequences * p.pairs, _STEP)
+        step = min(sequences * p.pairs, CACHED)
         gathered = step * dim // p.rows
         if p.single:
-            gathered = min(sequences * p.pairs * dim, _GATHERED) + 2 * sequences * p.pairs
+            gathered = min(sequences * p.pairs * dim, GATHERED) + 2 * sequences * p.pairs
         if anew or p.moved or p.slots != shape.length or shape.batch > 1:
             copies += y + 2 * keys
         else:
             copies, read = copies + (2 * keys if p.hubs or repeated else 0), True
         kept += y + y // dim + ((outs + rows) if p.moved and several else 0)
         work = max(work, before + 2 * y + 2 * keys + step + (2 - p.single) * gathered)
-        other = 3 * (
-            not several and (p.moved or p.slots != shape.length)
-        )  # gradients of the copies, and of what they were made from
+        # gradients of the copies, and of what they were made from
+        other = 3 * (not several and (p.moved or p.slots != shape.length))
         back = max(back, ((2 if shape.batch > 1 else 5) + other) * outs + 2 * step + (2 if p.single else 4) * gathered)
         before += outs + rows
     if several:

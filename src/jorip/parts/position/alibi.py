@@ -1,5 +1,5 @@
 """ALiBi, attention with linear biases: softmax(Q K^T / sqrt(d) + B), B[h, i, j] = -m_h |i - j|, nothing learnt
-(Press et al. 2022, 2108.12409; 2026 slot of survey 5.1.2).
+(Press et al. 2022, 2108.12409, beyond survey 5.1.2).
 
 A model reads longer inputs than it was trained on: farther keys weigh less, whatever the length.
 """

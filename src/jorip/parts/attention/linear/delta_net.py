@@ -12,11 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from jorip.core.site import Site
-from jorip.ops.linear_attention_steps import Delta
 from jorip.parts.attention.linear.base import Folding
 from jorip.parts.attention.linear.features.base import Alike
 from jorip.parts.attention.linear.finish import Finish
-from jorip.parts.attention.linear.rules.base import Entries, Rule, gate, only
+from jorip.parts.attention.linear.rules.delta import Writing
 
 
 class DeltaNet(Folding):
@@ -41,19 +40,3 @@ def unit(x: Tensor) -> Tensor:
     """silu(x) / |silu(x)|; what is next to zero stays so, with finite gradients."""
     x = F.silu(x)
     return x * torch.rsqrt(x.square().sum(-1, keepdim=True) + 1e-6)
-
-
-class Writing(Rule):
-    kept = 1
-
-    def streams(self, site):
-        return {"beta": gate(site)}
-
-    def step(self, features):
-        return Delta(features)
-
-    def entries(self, s, real):
-        return Entries(real, beta=only(s["beta"].sigmoid(), real))
-
-    def inputs(self, e):
-        return [e.weight, e.beta, e.decay]

@@ -85,10 +85,8 @@ class BigBird(Mechanism):
             return all_pairs(site, shape)
         rows, slots = blocks * self.block, self.pattern.slots + self.random
         path = 2 if self.global_blocks else -(-(blocks - 1) // max(self.window // 2, 1))
-        tiles, whole = (
-            Tiled(rows * slots * self.block, rows, rows=self.block),
-            min(self.global_blocks, blocks) * self.block,
-        )
+        tiles = Tiled(rows * slots * self.block, rows, rows=self.block)
+        whole = min(self.global_blocks, blocks) * self.block
         return replace(tiled(site, shape, [tiles], whole, copied=rows != shape.length or shape.batch > 1), path=path)
 
     @property

@@ -22,6 +22,7 @@ from jorip.core.layout import Layout
 from jorip.core.mask import Causal, Everything
 from jorip.core.site import Site
 from jorip.ops import postorder
+from jorip.ops.attention import hidden, shared_heads
 from jorip.ops.tiles import BLIND, attend_tiles
 from jorip.parts.attention.base import score_bias
 from jorip.parts.attention.costs import Tiled, all_pairs, tiled
@@ -120,15 +121,14 @@ class TreeAttention(SparseAttention):
             slots = at.sample * plan.length + slot_of(level, index, plan.padded)
             frame = replace(at, longest=plan.length, slots=slots)
             real = frame.grid(torch.ones_like(at.order, dtype=torch.bool))
-            unseen = torch.zeros(real.shape, device=real.device).masked_fill_(~real, float("-inf"))
+            unseen = hidden(real)
             ctx.shared[name] = at, (frame, unseen[:1] if at.full else unseen, plan)
         return ctx.shared[name][1]
 
     def tiled(self, s: dict[str, Tensor], at: Layout, frame: Layout, unseen: Tensor, plan: TreePlan) -> Tensor:
         batch, heads = s["q"].shape[:2]
         q, k, v = (frame.grid(at.rows(s[n].transpose(1, 2))).transpose(1, 2) for n in "qkv")
-        if (group := heads // k.shape[1]) > 1:
-            k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
+        k, v = shared_heads(q, k), shared_heads(q, v)
         q, k, v = (x.reshape(batch * heads, plan.length, -1) for x in (q, k, v))
         unseen = unseen if len(unseen) == 1 else unseen.repeat_interleave(heads, 0)
         y, _ = attend_tiles(q[:, : plan.padded], k, v, plan.rows, unseen, self.scale)

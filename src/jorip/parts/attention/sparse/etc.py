@@ -15,7 +15,7 @@ from torch import Tensor
 from jorip.core.context import Context
 from jorip.core.errors import ConfigError
 from jorip.core.site import Site
-from jorip.ops.attention import attention_weights
+from jorip.ops.attention import attention_weights, shared_heads
 from jorip.ops.block_sparse import visible
 from jorip.parts.attention.sparse.hubbed import Hubbed
 from jorip.parts.attention.sparse.patterned import Shown, SparseAttention
@@ -56,8 +56,7 @@ class SegmentedAttention(SparseAttention):
     def forward(self, s, q_at, k_at, carry, ctx: Context):
         y, carry = super().forward(s, q_at, k_at, carry, ctx)
         q, k, v = s["q"][:, :, : self.hubs], s["k"], s["v"]
-        if (group := q.shape[1] // k.shape[1]) > 1:
-            k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
+        k, v = shared_heads(q, k), shared_heads(q, v)
         z = visible(q, k, v, self.read(k_at), self.scale)  # no position has a bias for hubs
         return torch.cat([z, y[:, :, self.hubs :]], 2), carry
 

@@ -20,7 +20,7 @@ from jorip.core.errors import Refused
 from jorip.core.mask import Band, Causal, Everything
 from jorip.core.random import drop_scale, uniform_bits
 from jorip.core.site import Site
-from jorip.ops.attention import attend, attend_reference, attention_weights
+from jorip.ops.attention import attend, attend_reference, attention_weights, shared_heads
 from jorip.ops.dropout import Dropout
 from jorip.parts.attention.base import Mechanism, MechanismModule, score_bias
 from jorip.parts.attention.costs import all_pairs, tiled
@@ -129,8 +129,7 @@ class LocalAttention(MechanismModule):
     def tiles(self, s: dict[str, Tensor], at) -> Tensor:
         """A band over whole sequences: keys are gathered where they are needed, and gathered again backwards."""
         q, k, v = s["q"], s["k"], s["v"]
-        if (group := q.shape[1] // k.shape[1]) > 1:
-            k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
+        k, v = shared_heads(q, k), shared_heads(q, v)
         causal = self.keeps is not None
         program = program_of(near(self.before, self.after), at.longest, 1, causal, 0, str(q.device), True)
         return run(program, q, k, v, None if at.full else at.real, causal, self.scale)

@@ -18,7 +18,7 @@ from jorip.core.cost import Cost, Shape
 from jorip.core.errors import Refused
 from jorip.core.mask import Everything
 from jorip.core.site import Site
-from jorip.ops.attention import attend, attention_weights
+from jorip.ops.attention import attend, attention_weights, shared_heads
 from jorip.parts.attention.base import Stream, qkv, score_bias
 from jorip.parts.attention.patterns.band import Band, Dilated
 from jorip.parts.attention.patterns.base import Pattern
@@ -99,16 +99,14 @@ class Longformer(Patterned):
         biased = shape.bias != "none"  # then global rows are picked from what all rows read
         pairs = (shape.length if biased else self.stream_rows("q_global", shape.length)) * shape.length
         outs = shape.rows * site.n_heads * site.head_dim
-        spare = (
-            outs if biased or self.tiles(site, shape.length) is None else 0
-        )  # answers that are put into a copy of the others
+        copied = biased or self.tiles(site, shape.length) is None  # answers are put into a copy of the others
         apart = shape.batch > 1 and cost.copies > 0
         return replace(
             cost,
             mixing=cost.mixing + 2 * shape.batch * pairs * site.n_heads * site.head_dim,
             path=layers_to_span(self.pattern(True), shape.length, site.causal, site.n_heads),
             # what global rows read: copies, or the projections themselves, then kept beside the tiles' copies
-            activations=cost.activations + spare + (0 if apart else cost.copies + 2 * outs * (shape.batch > 1)),
+            activations=cost.activations + copied * outs + (0 if apart else cost.copies + 2 * outs * (shape.batch > 1)),
             work=cost.work + outs,
             copies=cost.copies + 2 * outs if apart else 0,
         )
@@ -149,8 +147,7 @@ class LongformerAttention(SparseAttention):
         if bias is not None or not isinstance(ctx.mask, Everything):
             z = attend(q, k, v, ctx.mask, q_at, k_at, self.scale, bias)
             return torch.where(self.is_hub(hubs, q_at), z, y), carry
-        if (group := q.shape[1] // k.shape[1]) > 1:
-            k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
+        k, v = shared_heads(q, k), shared_heads(q, v)
         return read_all(y, q, k, v, hubs, None if q_at.full else q_at.real, False, self.scale), carry
 
     def weights(self, s, q_at, k_at, ctx):

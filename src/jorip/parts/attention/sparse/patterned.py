@@ -20,7 +20,7 @@ from jorip.core.mask import Causal, Everything, Mask
 from jorip.core.random import mix_ints, salt
 from jorip.core.site import Site
 from jorip.core.state import State
-from jorip.ops.attention import attend, attention_weights
+from jorip.ops.attention import attend, attention_weights, shared_heads
 from jorip.parts.attention.base import Mechanism, MechanismModule, score_bias
 from jorip.parts.attention.costs import Tiled, all_pairs, tiled
 from jorip.parts.attention.patterns.base import Pattern
@@ -182,8 +182,7 @@ class SparseAttention(MechanismModule):
             bias = score_bias(q_at, k_at, ctx)
             return attend(q, k, v, self.mask(q_at, k_at, ctx), q_at, k_at, self.scale, bias), carry
         real = None if q_at.full else q_at.real
-        if (group := q.shape[1] // k.shape[1]) > 1:
-            k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
+        k, v = shared_heads(q, k), shared_heads(q, v)
         each = zip(programs, *(x.chunk(len(programs), 1) for x in (q, k, v)))
         ys = [run(p, qs, ks, vs, real, self.causal, self.scale) for p, qs, ks, vs in each]
         return (ys[0] if len(ys) == 1 else torch.cat(ys, 1)), carry

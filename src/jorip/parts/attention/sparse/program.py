@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from jorip.core.random import mix_ints
+from jorip.ops.attention import hidden
 from jorip.ops.block_sparse import picked, visible
 from jorip.ops.scattered import attend_scattered
 from jorip.ops.tiles import Tiles, attend_all, attend_tiles, merge
@@ -208,8 +209,7 @@ def _group(order, own: list[Pattern], earlier: list[Pattern], s: Situation, rows
         seen = seen & (pairs.k <= pairs.q)
     seen = seen.expand(torch.broadcast_shapes(seen.shape, (*k.shape[:3], rows, k.shape[3])))
     kinds, kind = _alike(seen.flatten(0, 2))
-    hidden = torch.zeros(kinds.shape, device=q.device).masked_fill_(~kinds, float("-inf"))
-    return Group(order, rows, Tiles(table, rows, hidden, kind.view(seen.shape[:3])), hubs is not None)
+    return Group(order, rows, Tiles(table, rows, hidden(kinds), kind.view(seen.shape[:3])), hubs is not None)
 
 
 def _table(stretches: list[Stretch], t: Tile, block: int) -> Tensor:
@@ -312,11 +312,6 @@ def _unseen(g: Group, real: Tensor | None, hubs: Tensor | None, length: int, lik
         batch = max(len(there), len(is_hub))
         there = torch.cat([there.expand(batch, -1), is_hub.expand(batch, -1)], 1)
     return hidden(there, like.dtype)
-
-
-def hidden(there: Tensor, dtype: torch.dtype) -> Tensor:
-    """0 for keys that are there, -inf for others."""
-    return torch.zeros(there.shape, dtype=dtype, device=there.device).masked_fill_(~there, float("-inf"))
 
 
 def _columns(x: Tensor, hubs: Tensor, rows: int) -> Tensor:

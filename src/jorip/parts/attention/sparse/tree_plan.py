@@ -14,6 +14,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from jorip.ops.attention import hidden
 from jorip.ops.tiles import Tiles
 from jorip.parts.attention.patterns.tree import chain
 
@@ -70,7 +71,7 @@ def tree_plan(padded: int, near: int, causal: bool, device) -> TreePlan:
     for level in range(1, _SHORT + 1):
         count = ROWS >> level
         held[ROWS - 2 * count : ROWS - count] = (within >> level) == torch.arange(count, device=device)[:, None]
-    spans = Tiles(chunks.view(1, -1, 1), ROWS, _hidden(held[None]))
+    spans = Tiles(chunks.view(1, -1, 1), ROWS, hidden(held[None]))
     rows = _row_tiles(chunks, padded, near, causal, len(starts) + _SHORT)
     return TreePlan(starts[-1], padded, rows, spans, long, tuple(starts))
 
@@ -93,8 +94,4 @@ def _row_tiles(chunks: Tensor, padded: int, near: int, causal: bool, levels: int
         tables.append(slots.masked_fill(ids > last, -1))
         seen.append((ids[:, None] >= low[..., None]) & (ids[:, None] <= high[..., None]))
     kind = chunks.view(1, -1)
-    return Tiles(torch.cat(tables, 1)[None], 1, _hidden(torch.cat(seen, 2)), kind)
-
-
-def _hidden(seen: Tensor) -> Tensor:
-    return torch.zeros(seen.shape, device=seen.device).masked_fill_(~seen, float("-inf"))
+    return Tiles(torch.cat(tables, 1)[None], 1, hidden(torch.cat(seen, 2)), kind)

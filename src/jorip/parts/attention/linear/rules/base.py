@@ -34,13 +34,6 @@ class Entries:
     decay: Tensor | None = None
     beta: Tensor | None = None
 
-    @property
-    def present(self) -> list[Tensor | None]:
-        return [self.weight, self.beta, self.decay]
-
-    def backwards(self) -> Entries:
-        return Entries(*(None if x is None else x.flip(2) for x in (self.weight, self.decay, self.beta)))
-
 
 class Rule(nn.Module):
     """ordered: the order of rows matters, beyond which of them are seen; normalised: outputs are divided by what values

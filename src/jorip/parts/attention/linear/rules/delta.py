@@ -25,14 +25,13 @@ class Delta(Aggregation):
         return DeltaRule()
 
 
-class DeltaRule(Rule):
+class Writing(Rule):
+    """A gate b for each row, and the step above; what f is, the mechanism says."""
+
     kept = 1
 
     def streams(self, site):
         return {"beta": gate(site)}
-
-    def features(self, features):
-        return Features(lambda x: shares(features.queries(x)), lambda x: shares(features.keys(x)))
 
     def step(self, features):
         return DeltaStep(features)
@@ -42,6 +41,13 @@ class DeltaRule(Rule):
 
     def inputs(self, e):
         return [e.weight, e.beta, e.decay]
+
+
+class DeltaRule(Writing):
+    """f(q) and f(k) as shares of their sum."""
+
+    def features(self, features):
+        return Features(lambda x: shares(features.queries(x)), lambda x: shares(features.keys(x)))
 
 
 def shares(x: Tensor) -> Tensor:
