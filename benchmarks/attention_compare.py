@@ -24,7 +24,7 @@ from jorip.compare.run import planned, run
 from jorip.tasks.config import load_config
 
 HERE = Path(__file__).parent
-VARIANTS = HERE / "attention_variants.yaml"
+VARIANTS = {"recall": HERE / "attention_variants_recall.yaml"}  # by task; others: attention_variants.yaml
 SEEDS = {"listops": 3, "recall": 3, "listops-long": 1, "bytes": 1}
 # Long Range Arena's own accuracies, percent (README of google-research/long-range-arena, 8 November 2020): larger
 # models, other lengths and budgets, so that only the order can be compared
@@ -49,7 +49,11 @@ def main() -> None:
         if Path(task).suffix == ".json":
             show(run(task))
             continue
-        asked = {"variants": VARIANTS, "budget": {"minutes": given.minutes}, "seeds": SEEDS.get(task, 3)}
+        asked = {
+            "variants": VARIANTS.get(task, HERE / "attention_variants.yaml"),
+            "budget": {"minutes": given.minutes},
+            "seeds": SEEDS.get(task, 3),
+        }
         if given.plan:
             for v in planned(task, load_config(task, given.set), given.runs / task, **asked).variants:
                 print(f"{v.label:<20}{v.parameters:>10,} parameters{v.steps:>8,} steps of {v.seconds_per_step:.3f} s")
