@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from jorip.core.cost import Cost, Shape
 from jorip.core.site import Site
 from jorip.ops.attention import SHORT
+from jorip.ops.band import ROWS, TOGETHER
 from jorip.ops.scattered import GATHERED
 from jorip.ops.tiles import CACHED
 
@@ -56,7 +57,7 @@ def all_pairs(site: Site, shape: Shape, dropout: float = 0.0, mask: int = 0) -> 
 class Tiled:
     """One set of tiles: pairs of each head and sequence; slots of queries, filled up; hubs: further rows of keys;
     single: every pair's key is gathered for itself (`ops/scattered`); rows: of a tile, which share the keys gathered;
-    moved: whether rows are laid out in another order."""
+    moved: whether rows are laid out in another order; views: nothing is gathered or copied (`ops/band`)."""
 
     pairs: int
     slots: int
@@ -64,6 +65,7 @@ class Tiled:
     moved: bool = False
     single: bool = False
     rows: int = 64
+    views: bool = False
 
 
 def tiled(
@@ -82,6 +84,12 @@ def tiled(
     if read and shape.batch > 1:  # which flattens what they read
         copies, read = 2 * outs, False
     for p in parts:
+        if p.views:
+            copies, read = copies + (outs if anew else 0) + (2 * outs if repeated else 0), not anew
+            kept += rows
+            few = min(TOGETHER * ROWS, p.slots)  # queries of one backward call
+            work, back = 2 * outs, 4 * outs + heads * dim * (few + 2 * few * p.pairs // (ROWS * p.slots))
+            continue
         y, keys = sequences * p.slots * dim, sequences * (p.slots + p.hubs) * dim
         step = min(sequences * p.pairs, CACHED)
         gathered = step * dim // p.rows
@@ -102,7 +110,10 @@ def tiled(
         work = max(work, before + 4 * outs)
     if whole:
         some = sequences * whole * dim
-        kept, work = kept + 2 * some, max(work, before + outs + 2 * some)
+        kept += 2 * some + (
+            outs if any(p.views for p in parts) else 0
+        )  # their answers are put into a copy of the others
+        work = max(work, before + outs + 2 * some)
     pairs = sum(p.pairs for p in parts) + whole * (parts[0].slots if copied else shape.length)
     return Cost(
         mixing=2 * sequences * pairs * dim,

@@ -99,7 +99,9 @@ class Longformer(Patterned):
         biased = shape.bias != "none"  # then global rows are picked from what all rows read
         pairs = (shape.length if biased else self.stream_rows("q_global", shape.length)) * shape.length
         outs = shape.rows * site.n_heads * site.head_dim
-        copied = biased or self.tiles(site, shape.length) is None  # answers are put into a copy of the others
+        groups = None if biased else self.tiles(site, shape.length)
+        # whether answers are put into a copy of the others
+        copied = groups is None or all(p.views for parts, _ in groups for p in parts)
         apart = shape.batch > 1 and cost.copies > 0
         return replace(
             cost,

@@ -2,7 +2,8 @@
 
 Members of a union that are dense near the diagonal in the same order of the rows share tiles and one softmax; other
 orders (residue classes) and single edges are further parts, joined by their log-sum-exp; a pair is counted once. Hubs
-are gathered as further key blocks, and read everything themselves in a small dense attention.
+are gathered as further key blocks, and read everything themselves in a small dense attention. One band, alone or with
+hubs at the start, needs no tables on a CPU: overlapping views (`ops/band`).
 """
 
 from __future__ import annotations
@@ -14,11 +15,14 @@ from torch import Tensor
 
 from jorip.core.random import mix_ints
 from jorip.ops.attention import hidden
+from jorip.ops.band import Band, attend_band, has_band_kernel
 from jorip.ops.block_sparse import picked, visible
 from jorip.ops.scattered import attend_scattered
 from jorip.ops.tiles import Tiles, attend_all, attend_tiles, merge
 from jorip.parts.attention.costs import Tiled
+from jorip.parts.attention.patterns.band import Band as Near
 from jorip.parts.attention.patterns.base import Order, Pairs, Pattern, Stretch, Tile
+from jorip.parts.attention.patterns.global_ import Global
 
 _NONE = 2**40  # beyond every block
 
@@ -66,21 +70,25 @@ class Group:
 @dataclass(frozen=True)
 class Program:
     """hubs (batch or 1, count) int64: rows that all read, -1 = none; whole: the same of rows that read all; scattered
-    (batch, heads, rows, count): keys of single queries."""
+    (batch, heads, rows, count): keys of single queries. band: what `groups` say, where it has this form."""
 
     groups: tuple[Group, ...]
     hubs: Tensor | None
     whole: Tensor | None
     scattered: Tensor | None
+    band: Band | None = None
 
     def pairs(self, length: int) -> int:
         """Of each sequence and head, that are computed."""
         whole = 0 if self.whole is None else self.whole.shape[1] * length
-        return whole + sum(g.pairs for g in self.groups) + self.edges * length
+        own = sum(g.pairs for g in self.groups) if self.band is None else self.band.pairs(length)
+        return whole + own + self.edges * length
 
     def parts(self, length: int) -> tuple[list[Tiled], int]:
         """What costs need to know; and rows that read everything."""
-        hubs = 0 if self.hubs is None else self.hubs.shape[1]
+        hubs, whole = (0 if x is None else x.shape[1] for x in (self.hubs, self.whole))
+        if self.band is not None:
+            return [Tiled(self.band.pairs(length), length, views=True)], whole
         parts = [
             Tiled(
                 g.pairs,
@@ -92,7 +100,7 @@ class Program:
             for g in self.groups
         ]
         parts += [Tiled(self.edges * length, length, single=True)] if self.scattered is not None else []
-        return parts, 0 if self.whole is None else self.whole.shape[1]
+        return parts, whole
 
     @property
     def edges(self) -> int:
@@ -142,7 +150,16 @@ def compile(pattern: Pattern, s: Situation, rows: int, masks: bool = True) -> Pr
         groups.append(_group(order, own, earlier, s, fits, hubs if not groups else None, masks))
         earlier = [*earlier, *own]
     whole = hub_rows(tuple(m for m in members if m.hubs_read_all), s)
-    return Program(tuple(groups), hubs, whole, _scattered(members, earlier, s, hubs))
+    return Program(tuple(groups), hubs, whole, _scattered(members, earlier, s, hubs), _band(members, s.causal))
+
+
+def _band(members: tuple[Pattern, ...], causal: bool) -> Band | None:
+    """One band, and hubs at the start only."""
+    bands = [m for m in members if isinstance(m, Near)]
+    hubs = [m for m in members if isinstance(m, Global) and not (m.tag or m.last)]
+    if len(bands) != 1 or len(bands) + len(hubs) < len(members):
+        return None
+    return Band(bands[0].left, 0 if causal else bands[0].right, max((h.first for h in hubs), default=0), causal)
 
 
 class _Unmarked(dict):
@@ -264,6 +281,17 @@ def _scattered(members: tuple[Pattern, ...], earlier: list[Pattern], s: Situatio
 
 def run(program: Program, q: Tensor, k: Tensor, v: Tensor, real: Tensor | None, causal: bool, scale: float) -> Tensor:
     """(batch, heads, length, dim) -> the same. real (batch, length) bool: which rows exist, None = all."""
+    batch, _, length, _ = q.shape
+    if program.band is not None and has_band_kernel(q, v):
+        lengths = [length] * batch if real is None else real.sum(1).tolist()
+        y = attend_band(q, k, v, lengths, program.band, scale)
+    else:
+        y = _in_tiles(program, q, k, v, real, scale)
+    return y if program.whole is None else read_all(y, q, k, v, program.whole, real, causal, scale)
+
+
+def _in_tiles(program: Program, q: Tensor, k: Tensor, v: Tensor, real: Tensor | None, scale: float) -> Tensor:
+    """The groups and the single pairs, joined."""
     batch, heads, length, _ = q.shape
     hubs = program.hubs if program.hubs is not None and program.hubs.shape[1] else None
     parts = []
@@ -284,9 +312,7 @@ def run(program: Program, q: Tensor, k: Tensor, v: Tensor, real: Tensor | None, 
         keys = _each(program.scattered, batch, heads)
         parts.append(attend_scattered(q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), keys, scale))
     y = merge(parts) if parts else torch.zeros_like(v).flatten(0, 1)
-    y = y.unflatten(0, (batch, heads))
-    whole = program.whole
-    return y if whole is None else read_all(y, q, k, v, whole, real, causal, scale)
+    return y.unflatten(0, (batch, heads))
 
 
 def _each(x: Tensor, batch: int, heads: int) -> Tensor:
