@@ -11,7 +11,7 @@ Tensors are (batch, heads, length, dim).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,8 +21,8 @@ from jorip.ops.attention import hidden
 ROWS = 64  # of a tile: more compute pairs that are hidden, fewer make small products
 TOGETHER = 8  # tiles of one backward call: their keys' gradients stay in the cache until they are added up
 
-_forward = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None)
-_backward = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu_backward", None)
+_forward: Any = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None)
+_backward: Any = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu_backward", None)
 
 
 def has_band_kernel(q: Tensor, v: Tensor) -> bool:
