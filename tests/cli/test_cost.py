@@ -6,7 +6,7 @@ from jorip.cli.cost import size
 from jorip.cli.cost_curve import lengths
 
 SMALL = ("d_model=64", "n_heads=4", "n_layers=2")
-LOCAL = "layer.mixer.mechanism={local: {window: 16}}"
+LOCAL = "layer.mixer.mechanism={local: {window: 12}}"
 
 
 def test_totals(jorip):

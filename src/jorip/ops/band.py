@@ -1,9 +1,9 @@
 """Softmax attention over a band of keys, and over the first rows besides: O(length) time and memory, also in training.
 
 Queries are cut into tiles; the keys of neighbouring tiles overlap, so they are views of the same memory and nothing is
-gathered. Each tile goes through torch's fused CPU kernel (FlashAttention-2, Dao 2023, 2307.08691), which returns the
-log-sum-exp of every query: attention over two disjoint sets of keys is joined by it, and the backward of each set needs
-only the joint answer and the joint log-sum-exp. `ops/tiles` is the same for any pattern and any device.
+gathered. Each tile goes through torch's fused kernel (`ops/fused`), which returns the log-sum-exp of every query:
+attention over two disjoint sets of keys is joined by it, and the backward of each set needs only the joint answer and
+the joint log-sum-exp. `ops/tiles` is the same for any pattern and any device.
 
 Tensors are (batch, heads, length, dim).
 """
@@ -11,24 +11,16 @@ Tensors are (batch, heads, length, dim).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from jorip.ops.attention import hidden
+from jorip.ops.fused import fused_backward, fused_forward
 
 ROWS = 64  # of a tile: more compute pairs that are hidden, fewer make small products
 TOGETHER = 8  # tiles of one backward call: their keys' gradients stay in the cache until they are added up
-
-_forward: Any = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None)
-_backward: Any = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu_backward", None)
-
-
-def has_band_kernel(q: Tensor, v: Tensor) -> bool:
-    """Whether torch has the kernel for these."""
-    fits = q.device.type == "cpu" and q.dtype in (torch.float32, torch.float64) and q.shape[3] == v.shape[3]
-    return fits and _forward is not None and _backward is not None and not torch.compiler.is_compiling()
 
 
 class Band(NamedTuple):
@@ -130,7 +122,7 @@ class _Band(torch.autograd.Function):
             y[i, n:] = 0
             for p in band.parts(n):
                 mask, own = p.mask(band, q), (p.queries(y[i]), p.queries(lse[i]))
-                found = _forward(p.queries(qi), p.keys(ki), p.keys(vi), attn_mask=mask, scale=scale)
+                found = fused_forward(p.queries(qi), p.keys(ki), p.keys(vi), mask, scale)
                 if p.joins:
                     share = (own[1] - found[1]).sigmoid_()[..., None]
                     torch.lerp(found[0], own[0], share, out=own[0])
@@ -153,11 +145,9 @@ class _Band(torch.autograd.Function):
             for whole in band.parts(n):
                 for start in range(0, whole.tiles, TOGETHER):
                     p = whole.some(start, TOGETHER)
-                    rows = [p.queries(x[i]) for x in (gy, y, lse)]
-                    found = _backward(
-                        rows[0], p.queries(qi), p.keys(ki), p.keys(vi), rows[1], rows[2], 0.0, False,
-                        attn_mask=p.mask(band, q), scale=scale,
-                    )  # fmt: skip
+                    gyi, yi, li = (p.queries(x[i]) for x in (gy, y, lse))
+                    mask = p.mask(band, q)
+                    found = fused_backward(gyi, p.queries(qi), p.keys(ki), p.keys(vi), yi, li, mask, scale)
                     p.queries(gq[i]).add_(found[0])
                     p.add_keys(gk[i], found[1])
                     p.add_keys(gv[i], found[2])

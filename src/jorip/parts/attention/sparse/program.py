@@ -15,8 +15,9 @@ from torch import Tensor
 
 from jorip.core.random import mix_ints
 from jorip.ops.attention import hidden
-from jorip.ops.band import Band, attend_band, has_band_kernel
+from jorip.ops.band import Band, attend_band
 from jorip.ops.block_sparse import picked, visible
+from jorip.ops.fused import has_fused
 from jorip.ops.scattered import attend_scattered
 from jorip.ops.tiles import Tiles, attend_all, attend_tiles, merge
 from jorip.parts.attention.costs import Tiled
@@ -282,7 +283,7 @@ def _scattered(members: tuple[Pattern, ...], earlier: list[Pattern], s: Situatio
 def run(program: Program, q: Tensor, k: Tensor, v: Tensor, real: Tensor | None, causal: bool, scale: float) -> Tensor:
     """(batch, heads, length, dim) -> the same. real (batch, length) bool: which rows exist, None = all."""
     batch, _, length, _ = q.shape
-    if program.band is not None and has_band_kernel(q, v):
+    if program.band is not None and has_fused(q, v):
         lengths = [length] * batch if real is None else real.sum(1).tolist()
         y = attend_band(q, k, v, lengths, program.band, scale)
     else:
