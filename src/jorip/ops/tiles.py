@@ -3,7 +3,7 @@
 Queries are cut into tiles of equally many rows, keys into blocks; a table says which blocks a tile reads. A few tiles
 at a time, as many as stay in a core's cache, gather their blocks and do two products with a softmax between them. The
 backward keeps only the log-sum-exp of every query and makes the weights again (as FlashAttention does, 2205.14135),
-so that nothing of the size of the pairs outlives a step. Where a step hides nothing, torch's fused kernel does it.
+so that nothing of the size of the pairs outlives a step.
 
 The log-sum-exp is an output too: attention over a union of disjoint key sets is `merge` of the parts.
 """
@@ -15,8 +15,6 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-from jorip.ops.fused import fused_backward, fused_forward, has_fused
 
 BLIND = -1e30  # log-sum-exp of a query that sees nothing: finite, so that no inf - inf can arise
 CACHED = 2**19  # scores of one step: 2 MiB in float32, which leaves keys and values room in a core's share of cache
@@ -111,11 +109,6 @@ class _Steps:
         torch.baddbmm(y, q, k.transpose(1, 2), beta=int(self.hide(y, s)), alpha=self.scale, out=y)
         return y.to(torch.promote_types(y.dtype, torch.float32))
 
-    def bare(self, s: slice) -> bool:
-        """Whether nothing is hidden from these tiles."""
-        kinds = self.kinds[s] if self.kinds else [0]
-        return (self.hidden is None or all(self.open[i] for i in kinds)) and not any(self.partly[s])
-
     def hide(self, y: Tensor, s: slice) -> bool:
         """Fills y (tiles, rows, width) with what hides keys from these tiles; False, and y as it is, where nothing
         does."""
@@ -149,13 +142,7 @@ class _Tiled(torch.autograd.Function):
         ks, vs = k.reshape(-1, block * k.shape[2]), v.reshape(-1, block * v.shape[2])
         y = q.new_empty(steps.count, rows, v.shape[2])
         lse = torch.empty(steps.count, rows, 1, dtype=torch.promote_types(q.dtype, torch.float32), device=q.device)
-        fused = has_fused(q, v)
         for s in steps:
-            if fused and steps.bare(s):
-                keys, values = steps.take("keys", ks, s), steps.take("values", vs, s)
-                found = fused_forward(qs[s, None], keys[:, None], values[:, None], None, scale)
-                y[s], lse[s] = found[0][:, 0], found[1].mT
-                continue
             w = steps.scores(qs[s], steps.take("keys", ks, s), s)
             top = w.amax(-1, keepdim=True).clamp_(min=BLIND)
             total = w.sub_(top).exp_().sum(-1, keepdim=True)
@@ -164,7 +151,6 @@ class _Tiled(torch.autograd.Function):
             torch.add(total.log_(), top, out=lse[s])
         ctx.save_for_backward(q, k, v, y, lse, unseen)
         ctx.tiles, ctx.scale = tiles, scale
-        ctx.set_materialize_grads(False)
         return y.view(n, -1, v.shape[2]), lse.view(n, -1)
 
     @staticmethod
@@ -172,26 +158,22 @@ class _Tiled(torch.autograd.Function):
         gy, glse = grads
         q, k, v, y, lse, unseen = ctx.saved_tensors
         steps, block = _Steps(q, k, ctx.tiles, unseen, ctx.scale), ctx.tiles.block
-        qs, gy = q.reshape(steps.count, steps.rows, -1), torch.zeros_like(y) if gy is None else gy.reshape(y.shape)
-        fused = has_fused(q, v) and glse is None
-        glse = None if glse is None else glse.reshape(lse.shape)
+        qs, gy, glse = q.reshape(steps.count, steps.rows, -1), gy.reshape(y.shape), glse.reshape(lse.shape)
         ks, vs = k.reshape(-1, block * k.shape[2]), v.reshape(-1, block * v.shape[2])
         gq, gk, gv = torch.empty_like(qs), torch.zeros_like(ks), torch.zeros_like(vs)
         for s in steps:
             kb, vb, at = steps.take("keys", ks, s), steps.take("values", vs, s), steps.blocks[s].flatten()
-            if fused and steps.bare(s):
-                given = gy[s, None], qs[s, None], kb[:, None], vb[:, None], y[s, None]
-                found = fused_backward(*given, lse[s].mT, None, ctx.scale)
-                gq[s] = found[0][:, 0]
-                gk.index_add_(0, at, found[1].reshape(len(at), -1))
-                gv.index_add_(0, at, found[2].reshape(len(at), -1))
-                continue
             w = steps.scores(qs[s], kb, s).sub_(lse[s]).exp_()
             gv.index_add_(0, at, steps.product("gv", s, w.to(v.dtype).transpose(1, 2), gy[s]).view(len(at), -1))
-            less = (gy[s] * y[s]).sum(-1, keepdim=True, dtype=lse.dtype)
-            less = less if glse is None else less.sub_(glse[s])
-            gw = steps.product("gw", s, gy[s], vb.transpose(1, 2)).to(w.dtype)
-            gw = gw.sub_(less).mul_(w).mul_(ctx.scale).to(k.dtype)
+            less = (gy[s] * y[s]).sum(-1, keepdim=True, dtype=lse.dtype).sub_(glse[s])
+            gw = (
+                steps.product("gw", s, gy[s], vb.transpose(1, 2))
+                .to(w.dtype)
+                .sub_(less)
+                .mul_(w)
+                .mul_(ctx.scale)
+                .to(k.dtype)
+            )
             torch.bmm(gw, kb, out=gq[s])
             gk.index_add_(0, at, steps.product("gk", s, gw.transpose(1, 2), qs[s]).view(len(at), -1))
         return gq.view(q.shape), gk.view(k.shape), gv.view(v.shape), None, None, None
