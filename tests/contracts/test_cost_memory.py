@@ -215,6 +215,7 @@ def test_peaks_of_a_made_up_tree():
         SlidingWindow(window=64),  # and further keys
         SparseTransformer(factors="strided", stride=32),  # two orders of the rows
         BigBird(block=32),  # and rows that read everything
+        BigBird(block=56),  # 600 rows: all pairs, and a bias
         Longformer(window=64, first=5),  # with projections of their own
     ],
     ids=lambda m: m.kind,

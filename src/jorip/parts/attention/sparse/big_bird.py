@@ -81,10 +81,13 @@ class BigBird(Mechanism):
     def cost(self, site: Site, shape: Shape) -> Cost:
         """Of the pairs that are computed: slots that are empty near the ends included."""
         blocks = -(-shape.length // self.block)
-        if blocks <= self.saves_from or shape.bias != "none":
+        if shape.bias != "none" or blocks <= self.pattern.slots - self.window // 2 + self.random:  # everything
             return all_pairs(site, shape)
-        rows, slots = blocks * self.block, self.pattern.slots + self.random
         path = 2 if self.global_blocks else -(-(blocks - 1) // max(self.window // 2, 1))
+        if blocks <= self.saves_from:  # all pairs, and what is chosen of them as a bias
+            cost = all_pairs(site, shape._replace(bias="fixed"))
+            return replace(cost, work=cost.work + shape.batch * site.n_heads * shape.length**2, path=path)
+        rows, slots = blocks * self.block, self.pattern.slots + self.random
         tiles = Tiled(rows * slots * self.block, rows, rows=self.block)
         whole = min(self.global_blocks, blocks) * self.block
         return replace(tiled(site, shape, [tiles], whole, copied=rows != shape.length or shape.batch > 1), path=path)
