@@ -179,7 +179,7 @@ def table(rows: list[dict[str, Any]]) -> str:
     lines = ["| model | labels | test accuracy | gain over scratch |", "| --- | --- | --- | --- |"]
     for n in dict.fromkeys(r["labels"] for r in rows):
         scratch = {r["seed"]: r["accuracy"] for r in rows if (r["labels"], r["model"]) == (n, SCRATCH)}
-        for name in dict.fromkeys(r["model"] for r in rows):
+        for name in dict.fromkeys(r["model"] for r in rows if r["labels"] == n):
             mine = {r["seed"]: r["accuracy"] for r in rows if (r["labels"], r["model"]) == (n, name)}
             gains = [mine[s] - scratch[s] for s in mine if s in scratch]
             gain = "{:+.3f} ± {:.3f}".format(*mean_interval(gains)) if gains and name != SCRATCH else ""
