@@ -69,4 +69,6 @@ def test_anonymous_memory_grows_by_the_weights(kind, name, changes, tmp_path):
         [sys.executable, "-c", CODE, str(folder), str(make(tmp_path / "tiny", kind))],
         capture_output=True, text=True, timeout=200, check=True,
     )  # fmt: skip
-    assert 0.9 < float(done.stdout) < 1.15, done.stdout
+    # the promise is the upper end; the lower one only shows that something was measured: a busy machine that reclaims
+    # memory, or a heap with room left from the small model, takes some of the growth away
+    assert 0.5 < float(done.stdout) < 1.15, done.stdout
