@@ -14,14 +14,17 @@ from jorip.exchange.families import family
 from tests.exchange.folders import make
 
 CODE = """
-import re, sys, threading, time
+import gc, re, sys, threading, time
 import torch, jorip
+from jorip.core.process_memory import give_back_memory
 
 torch.set_num_threads(1)
 def anonymous():
     return int(re.search(r"RssAnon:\\s+(\\d+)", open("/proc/self/status", encoding="ascii").read())[1]) * 1024
 
 jorip.load(sys.argv[2])  # what is imported late
+gc.collect()
+give_back_memory()  # where Python had to compile its modules first, 4 MB of free heap are left, which loading would use
 before = peak = anonymous()
 stop = False
 def watch():
@@ -69,6 +72,4 @@ def test_anonymous_memory_grows_by_the_weights(kind, name, changes, tmp_path):
         [sys.executable, "-c", CODE, str(folder), str(make(tmp_path / "tiny", kind))],
         capture_output=True, text=True, timeout=200, check=True,
     )  # fmt: skip
-    # the promise is the upper end; the lower one only shows that something was measured: a busy machine that reclaims
-    # memory, or a heap with room left from the small model, takes some of the growth away
-    assert 0.5 < float(done.stdout) < 1.15, done.stdout
+    assert 0.9 < float(done.stdout) < 1.15, done.stdout
