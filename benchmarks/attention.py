@@ -174,7 +174,7 @@ def peak_bytes(module: nn.Module, x: Tensor, training: bool) -> int:
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as p:
         seconds(module, x, training)
     now = most = 0
-    events: Any = p.profiler.kineto_results.events()  # type: ignore[union-attr]
+    events: Any = p.profiler.kineto_results.events()
     for e in sorted((e for e in events if e.name() == "[memory]"), key=lambda e: e.start_ns()):
         now += e.nbytes()
         most = max(most, now)

@@ -72,7 +72,7 @@ def kinds(spec: Spec) -> set[str]:
 
 
 def test_every_part_is_on_the_map_and_every_id_has_a_part():
-    shown = {k for p in WORKING for k in kinds(p.values[0].spec())}  # type: ignore[union-attr]
+    shown = {k for p in WORKING for k in kinds(p.values[0].spec())}
     have = {f"{f.__name__}.{name}" for f in FAMILIES for name in f.members()}
     assert have - shown == set(), "parts without a row"
     behind = {id: f"{f.__name__}.{n}" for f in FAMILIES for n, m in f.members().items() for id in m.ids}

@@ -27,7 +27,7 @@ def feels(spec: Mixer, causal: bool, length: int, index: int) -> Tensor:
         return (y @ torch.linspace(0.5, 1.5, y.shape[1], dtype=y.dtype)).view(_DRAWS, length).sum(0)
 
     slopes = torch.autograd.functional.jacobian(mix, x)
-    felt = (slopes != 0).any(-1).view(length, _DRAWS, length).any(1)  # type: ignore[union-attr]
+    felt = (slopes != 0).any(-1).view(length, _DRAWS, length).any(1)
     return felt | torch.eye(length, dtype=torch.bool)
 
 

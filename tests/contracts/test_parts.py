@@ -194,7 +194,7 @@ def plain_loss(logits, targets, lengths, smoothing) -> torch.Tensor:
     if targets.dim() == 1:
         return nn.functional.cross_entropy(logits, targets, reduction="sum", label_smoothing=smoothing)
     each = [(x[:, k], t[k]) for x, t in zip(logits.split(lengths), targets) for k in (0, 1) if t[k] != IGNORE]
-    return sum(nn.functional.cross_entropy(x, t, label_smoothing=smoothing) for x, t in each)  # type: ignore
+    return sum(nn.functional.cross_entropy(x, t, label_smoothing=smoothing) for x, t in each)
 
 
 @pytest.mark.parametrize("spec", members(Readout))

@@ -38,7 +38,7 @@ def members(family: type[Spec]) -> list:
     """Every member's every example, as pytest parameters with readable names."""
     cases = []
     for name, member in family.members().items():
-        for i, example in enumerate(member.examples()):  # type: ignore[attr-defined]
+        for i, example in enumerate(member.examples()):
             inner = getattr(example, "mechanism", None)
             cases.append(pytest.param(example, id=f"{name}-{inner.kind}-{i}" if inner else f"{name}-{i}"))
     return cases

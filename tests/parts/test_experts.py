@@ -182,7 +182,7 @@ def test_step_by_step_is_never_crowded():
         (lambda: TopOne(capacity_factor=0.0), "top_one.capacity_factor: input should be greater than 0, found 0.0"),
         (lambda: TopOne(capacity=-1), "top_one.capacity: input should be greater than or equal to 0, found -1"),
         (lambda: TopOne(jitter=1.0), "top_one.jitter: input should be less than 1, found 1.0"),
-        (lambda: Experts(router="top_on"), "there is no router called 'top_on'; did you mean 'top_one'?"),  # type: ignore
+        (lambda: Experts(router="top_on"), "there is no router called 'top_on'; did you mean 'top_one'?"),
     ],
 )
 def test_fields(make, message):

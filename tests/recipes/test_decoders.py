@@ -93,7 +93,7 @@ MILLIONS = {
 
 def read(values: dict, head: str = "") -> Decoder:
     kind = family(values["model_type"])
-    return kind.read(Config(values), head or (values.get("architectures") or [*kind.heads])[0])  # type: ignore
+    return kind.read(Config(values), head or (values.get("architectures") or [*kind.heads])[0])
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -146,9 +146,9 @@ FORMS = [
 def test_old_and_new_forms_of_rotary_fields(form, law):
     """Ours, and the form into which transformers puts them."""
     spec = read(llama(**form))
-    assert spec.position.scaling == law  # type: ignore[attr-defined]
+    assert spec.position.scaling == law
     theta = float(form.get("rope_theta", form.get("rope_parameters", {}).get("rope_theta", 10000.0)))
-    assert spec.position.base == theta  # type: ignore[attr-defined]
+    assert spec.position.base == theta
     assert spec.max_len == (None if isinstance(law, Dynamic) else 64)
     assert read(hf.LlamaConfig.from_dict(llama(**form)).to_dict()) == spec
     assert read(family("llama").write(spec)[0]) == spec
@@ -158,9 +158,9 @@ def test_what_yarn_derives():
     law = {"rope_type": "yarn", "mscale": 0.7, "mscale_all_dim": 0.5} | YARN
     config = hf.LlamaConfig.from_dict(llama(rope_parameters=dict(law)))
     want = hf.modeling_rope_utils.ROPE_INIT_FUNCTIONS["yarn"](config)[1]
-    assert read(llama(rope_parameters=law)).position.scaling.amplitude() == pytest.approx(want, abs=1e-12)  # type: ignore
+    assert read(llama(rope_parameters=law)).position.scaling.amplitude() == pytest.approx(want, abs=1e-12)
     early = llama(rope_scaling={"type": "yarn", "factor": 2.0}, original_max_position_embeddings=32)
-    assert read(early).position.scaling == Yarn(factor=2.0, original=32)  # type: ignore[attr-defined]
+    assert read(early).position.scaling == Yarn(factor=2.0, original=32)
 
 
 REFUSED = [

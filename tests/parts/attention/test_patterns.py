@@ -191,4 +191,4 @@ def test_causal_stacks_refuse_what_looks_ahead_or_needs_marks():
     with pytest.raises(Refused, match=r"the last rows cannot be global"):
         Blocked(pattern=Global(last=1)).check(site(True))
     with pytest.raises(TypeError, match="has no definition"):
-        Pattern().allow(None)  # type: ignore[arg-type]
+        Pattern().allow(None)

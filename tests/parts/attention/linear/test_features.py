@@ -22,7 +22,7 @@ SITE = Site("layers.0.mixer", d_model=16, n_heads=2, n_kv_heads=2, head_dim=DIM)
 
 def pair(seed: int = 0, size: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:
     g = torch.Generator().manual_seed(seed)
-    return tuple(torch.randn(2, DIM, generator=g, dtype=torch.float64) * size)  # type: ignore[return-value]
+    return tuple(torch.randn(2, DIM, generator=g, dtype=torch.float64) * size)
 
 
 def products(kind, of, draws: int = 400, **more) -> torch.Tensor:
