@@ -12,7 +12,8 @@ from jorip.parts.attention.patterns.global_ import Global
 from jorip.parts.attention.patterns.grid import Rectangles, Segments
 from jorip.parts.attention.patterns.random import Random
 from jorip.parts.attention.patterns.strided import Fixed, Strided
-from jorip.parts.attention.sparse.program import Situation, compile, hub_rows, run, seen
+from jorip.parts.attention.sparse.program import Situation, compile, hub_rows, seen
+from jorip.parts.attention.sparse.run import run
 from tests.contracts.zoo import close
 
 CASES = 150

@@ -27,8 +27,8 @@ from jorip.parts.attention.costs import all_pairs, tiled
 from jorip.parts.attention.patterns.band import Band as Near
 from jorip.parts.attention.patterns.base import Pattern
 from jorip.parts.attention.sparse.patterned import program_of
-from jorip.parts.attention.sparse.program import run
 from jorip.parts.attention.sparse.rolling import Held
+from jorip.parts.attention.sparse.run import run
 
 _BLOCK = 32  # rows at least, however narrow the window is: smaller products cost more than they save
 

@@ -25,7 +25,8 @@ from jorip.parts.attention.patterns.base import Pattern
 from jorip.parts.attention.patterns.global_ import Global
 from jorip.parts.attention.patterns.per_head import PerHead
 from jorip.parts.attention.sparse.patterned import Patterned, SparseAttention, layers_to_span
-from jorip.parts.attention.sparse.program import Situation, hub_rows, read_all
+from jorip.parts.attention.sparse.program import Situation, hub_rows
+from jorip.parts.attention.sparse.run import read_all
 
 
 class Longformer(Patterned):

@@ -25,8 +25,9 @@ from jorip.parts.attention.base import Mechanism, MechanismModule, score_bias
 from jorip.parts.attention.costs import Tiled, all_pairs, tiled
 from jorip.parts.attention.patterns.base import Pattern
 from jorip.parts.attention.sparse.pinned import Pinned
-from jorip.parts.attention.sparse.program import Program, Situation, compile, group_seed, run, seen
+from jorip.parts.attention.sparse.program import Program, Situation, compile, group_seed, seen
 from jorip.parts.attention.sparse.rolling import Rolling
+from jorip.parts.attention.sparse.run import run
 
 _SHORT = 128  # rows up to which all pairs are computed: tiles have nothing to save there
 _TILE = 64  # rows of a tile where the pattern has no grain of its own
