@@ -229,6 +229,13 @@ def test_mistakes(tmp_path, options, said):
         compare(tmp_path, **options)
 
 
+def test_a_plan_in_which_a_part_has_fields_of_several_values(tmp_path, quick):
+    """Tuples, which JSON reads back as lists."""
+    dilated = {"layer.mixer.mechanism": {"longformer": {"dilation": [1, 2]}}}
+    found = compare(tmp_path, vary={}, variants={"full": {}, "dilated": dilated})
+    assert found["dilated"].failed == {} and found["dilated"].runs[0]["steps"] == 2
+
+
 def test_unequal_budgets_when_told(tmp_path, quick):
     variants = {"a": {"layer.mixer": "lstm", "training.epochs": 1}, "b": {}}
     found = compare(tmp_path, vary={}, variants=variants, unequal=True)

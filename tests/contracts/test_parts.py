@@ -50,6 +50,7 @@ SIZES = {"vocab_size": VOCAB, "d_model": WIDTH, "n_layers": 2, "n_heads": 2, "ma
 @pytest.mark.parametrize("family, spec", EVERY)
 def test_spec_survives_saving(family, spec):
     written = json.loads(json.dumps(spec.to_dict()))
+    assert written == spec.to_dict(), "plain values: what was stored equals what is made again"
     assert family.parse(written) == spec and pickle.loads(pickle.dumps(spec)) == spec
     assert hash(family.parse(written)) == hash(spec) and repr(spec)
     ((name, _),) = written.items()

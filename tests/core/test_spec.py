@@ -39,6 +39,7 @@ def pair():
 )
 def test_to_dict_and_back(spec):
     written = json.loads(json.dumps(spec.to_dict()))
+    assert written == spec.to_dict(), "plain values: what is planned and stored equals what is made again"
     assert written["format"] == 1 and from_dict(written) == spec and hash(from_dict(written)) == hash(spec)
     assert Architecture.parse(spec) is spec
 

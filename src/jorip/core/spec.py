@@ -114,7 +114,7 @@ class Spec(BaseModel):
         return {"anyOf": [{"enum": names}, written | {"additionalProperties": False}]}
 
     def to_dict(self) -> dict[str, Any]:
-        """`{name: {all fields}}` of plain values; `from_dict` is the inverse."""
+        """`{name: {all fields}}` in the terms of JSON (a tuple is a list); `from_dict` is the inverse."""
         return dump(self)
 
     def override(self, changes: dict[str, Any]) -> Self:
@@ -156,8 +156,8 @@ class Spec(BaseModel):
 
 
 def dump(spec: Spec) -> dict[str, Any]:
-    """`{name: {fields}}`, for any member of any family."""
-    return {spec.kind or type(spec).__name__: spec.model_dump()}
+    """`{name: {fields}}` in the terms of JSON, for any member of any family."""
+    return {spec.kind or type(spec).__name__: spec.model_dump(mode="json")}
 
 
 def _everywhere(spec: Spec, name: str, value: Any) -> tuple[Any, int]:
