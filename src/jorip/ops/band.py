@@ -20,7 +20,7 @@ from jorip.ops.attention import hidden
 from jorip.ops.fused import fused_backward, fused_forward
 
 ROWS = 64  # of a tile: more compute pairs that are hidden, fewer make small products
-TOGETHER = 8  # tiles of one backward call: their keys' gradients stay in the cache until they are added up
+TOGETHER = 8  # tiles of one call: what it makes stays in the cache until it is added up
 
 
 class Band(NamedTuple):
@@ -44,7 +44,9 @@ class Band(NamedTuple):
         if start < stop:
             yield Part(start * ROWS, ROWS, start * ROWS - self.before, ROWS + self.before + self.after, stop - start)
             if self.first:
-                yield Part(start * ROWS, (stop - start) * ROWS, 0, self.first, joins=True)
+                for tile in range(start, stop, TOGETHER):
+                    rows = min(TOGETHER, stop - tile) * ROWS
+                    yield Part(tile * ROWS, rows, 0, self.first, joins=True)
         for tile in (*range(min(start, -(-length // ROWS))), *range(stop, -(-length // ROWS))):
             low, high = tile * ROWS, min((tile + 1) * ROWS, length)
             begin, end = max(low - self.before, 0), high + self.after
@@ -53,6 +55,12 @@ class Band(NamedTuple):
             yield Part(low, high - low, begin, min(end, length) - begin)
             if begin and self.first:
                 yield Part(low, high - low, 0, self.first, joins=True)
+
+    def steps(self, length: int) -> Iterator[Part]:
+        """The same, a few at a time."""
+        for whole in self.parts(length):
+            for start in range(0, whole.tiles, TOGETHER):
+                yield whole.some(start, TOGETHER)
 
     def pairs(self, length: int) -> int:
         """That are computed, the hidden ones included."""
@@ -120,7 +128,7 @@ class _Band(torch.autograd.Function):
         for i, n in enumerate(lengths):
             qi, ki, vi = (x[i].transpose(0, 1) for x in (q, k, v))
             y[i, n:] = 0
-            for p in band.parts(n):
+            for p in band.steps(n):
                 mask, own = p.mask(band, q), (p.queries(y[i]), p.queries(lse[i]))
                 found = fused_forward(p.queries(qi), p.keys(ki), p.keys(vi), mask, scale)
                 if p.joins:
@@ -142,13 +150,10 @@ class _Band(torch.autograd.Function):
         gq, gk, gv = (torch.zeros_like(y) for _ in range(3))
         for i, n in enumerate(lengths):
             qi, ki, vi = (x[i].transpose(0, 1) for x in (q, k, v))
-            for whole in band.parts(n):
-                for start in range(0, whole.tiles, TOGETHER):
-                    p = whole.some(start, TOGETHER)
-                    gyi, yi, li = (p.queries(x[i]) for x in (gy, y, lse))
-                    mask = p.mask(band, q)
-                    found = fused_backward(gyi, p.queries(qi), p.keys(ki), p.keys(vi), yi, li, mask, scale)
-                    p.queries(gq[i]).add_(found[0])
-                    p.add_keys(gk[i], found[1])
-                    p.add_keys(gv[i], found[2])
+            for p in band.steps(n):
+                gyi, yi, li = (p.queries(x[i]) for x in (gy, y, lse))
+                found = fused_backward(gyi, p.queries(qi), p.keys(ki), p.keys(vi), yi, li, p.mask(band, q), scale)
+                p.queries(gq[i]).add_(found[0])
+                p.add_keys(gk[i], found[1])
+                p.add_keys(gv[i], found[2])
         return gq.transpose(1, 2), gk.transpose(1, 2), gv.transpose(1, 2), None, None, None

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from jorip.ops.attention import hidden, shared_heads
-from jorip.ops.tiles import Tiles, attend_all, attend_tiles
+from jorip.ops.few import attend_few, put_rows
+from jorip.ops.tiles import Tiles, attend_tiles
 
 
 def attend_blocks(
@@ -18,22 +19,21 @@ def attend_blocks(
     """(batch, heads, length, dim). real (batch, length) bool: which keys exist; keys (batch, heads, blocks, slots)
     int64: the key blocks of each query block, counted as often as they are there, -1 = none; whole (batch, blocks)
     bool: query blocks that read every key, whose slots are -1. What reads nothing gets zeros."""
-    k, v = shared_heads(q, k), shared_heads(q, v)
     batch, heads, length, _ = q.shape
-    count = length // block
-    unseen = None if bool(real.all()) else hidden(real, q.dtype).repeat_interleave(heads, 0)
-    k, v = k.flatten(0, 1), v.flatten(0, 1)
-    y, _ = attend_tiles(q.flatten(0, 1), k, v, Tiles(keys.flatten(0, 1), block), unseen, scale)
-    y = y.view(batch, heads, count, block, v.shape[-1])
+    k, v = (shared_heads(q, x).flatten(0, 1) for x in (k, v))
+    unseen = None if bool(real.all()) else hidden(real, q.dtype)
+    each = None if unseen is None else unseen.repeat_interleave(heads, 0)
+    tiles = Tiles(keys.flatten(0, 1), block)
+    y, _ = attend_tiles(q.flatten(0, 1), k, v, tiles, each, scale)
+    y = y.view(batch, heads, length, -1)
     if not bool(whole.any()):
-        return y.flatten(2, 3)
+        return y
     most = int(whole.sum(1).max())
     at = whole.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :most]  # those blocks first
-    there = whole.gather(1, at)[:, None, :, None, None]
-    whole_q = picked(q.unflatten(2, (count, block)), at).flatten(2, 3)
-    z = attend_all(whole_q.flatten(0, 1), k, v, unseen, scale).view(batch, heads, most, block, -1)
-    at = at[:, None, :, None, None].expand_as(z)
-    return y.scatter_add(2, at, z.masked_fill(~there, 0)).flatten(2, 3)
+    rows = (at[..., None] * block + torch.arange(block, device=at.device)).flatten(1)
+    k, v = (x.unflatten(0, (batch, heads)) for x in (k, v))
+    z = attend_few(picked(q, rows), k, v, unseen, scale)
+    return put_rows(y, rows.masked_fill(~whole.gather(1, at).repeat_interleave(block, 1), -1), z)
 
 
 def picked(x: Tensor, at: Tensor) -> Tensor:

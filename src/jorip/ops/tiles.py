@@ -13,12 +13,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 BLIND = -1e30  # log-sum-exp of a query that sees nothing: finite, so that no inf - inf can arise
 CACHED = 2**19  # scores of one step: 2 MiB in float32, which leaves keys and values room in a core's share of cache
-_FEW = 128  # queries that read everything, at most in one tile
 
 
 class Tiles(NamedTuple):
@@ -41,16 +39,6 @@ def attend_tiles(q: Tensor, k: Tensor, v: Tensor, tiles: Tiles, unseen: Tensor |
     of k and v a multiple of the block. unseen (any divisor of sequences, keys): 0, or -inf for keys that do not exist.
     """
     return _Tiled.apply(q, k.to(q.dtype), v.to(q.dtype), tiles, unseen, scale)  # states may be wider under autocast
-
-
-def attend_all(q: Tensor, k: Tensor, v: Tensor, unseen: Tensor | None, scale: float) -> Tensor:
-    """(sequences, few queries, dim), each of which reads all keys (sequences, length, dim) -> the same shape as q.
-    Tiles over one block: for few queries faster than torch's fused kernel, backwards above all."""
-    count, tiles = q.shape[1], -(-q.shape[1] // _FEW)
-    rows = -(-count // tiles)
-    table = torch.zeros(1, tiles, 1, dtype=torch.int64, device=q.device)
-    y, _ = attend_tiles(F.pad(q, (0, 0, 0, tiles * rows - count)), k, v, Tiles(table, k.shape[1]), unseen, scale)
-    return y[:, :count]
 
 
 def merge(parts: list[tuple[Tensor, Tensor]]) -> Tensor:

@@ -27,6 +27,7 @@ def all_pairs(site: Site, shape: Shape, dropout: float = 0.0, mask: int = 0) -> 
     short = 1 < shape.length <= SHORT and 1 < keys <= SHORT
     spread, batched = 2 * read if site.n_heads > site.n_kv_heads else 0, shape.batch > 1
     own = bool(dropout) or short or bias == "learned"  # has copies of the streams, where a batch cannot be a view
+    left = own and (batched or (spread > 0 and shape.rotated))  # all streams are others than what was projected
     if dropout:
         kept, back = 3 * pairs + (mask or pairs // site.n_heads) // 4 + 3 * rows, 3 * pairs + outs + read
     elif short:
@@ -44,12 +45,12 @@ def all_pairs(site: Site, shape: Shape, dropout: float = 0.0, mask: int = 0) -> 
         work = outs + rows + (mask if bias == "none" else pairs + 2 * outs)
     return Cost(
         mixing=2 * pairs * site.head_dim,  # scores and values
-        activations=kept + outs + (spread if own and not batched else 0),
+        activations=kept + outs + (spread if own and not left else 0),
         path=1,
         sequential=1,
         work=work,
         back=back + (2 * table if bias == "learned" else 0),
-        copies=outs + 2 * read if own and batched else 0,
+        copies=outs + 2 * read if left else 0,
     )
 
 
@@ -81,8 +82,6 @@ def tiled(
     several, repeated = len(parts) > 1, site.n_heads > site.n_kv_heads
     anew = repeated and shape.rotated  # queries, keys and values have all left what they were projected to
     kept, copies, read, work, back, before = outs, 0, whole > 0 and not (anew or copied), 0, 0, 0
-    if read and shape.batch > 1:  # which flattens what they read
-        copies, read = 2 * outs, False
     for p in parts:
         if p.views:
             copies, read = copies + (outs if anew else 0) + (2 * outs if repeated else 0), not anew

@@ -182,7 +182,7 @@ class MultiHeadMixer(MixerModule):
     def partly(self, name: str, x: Tensor, rows: Tensor) -> Tensor:
         """A stream of these rows, zeros elsewhere."""
         y = self.get_submodule(name)(x[rows])
-        return y.new_zeros(x.shape[0], y.shape[1]).index_copy(0, rows, y)
+        return y.new_zeros(x.shape[0], y.shape[1]).index_copy_(0, rows, y)
 
     def linears(self, x: Tensor, names: list[str]) -> list[Tensor]:
         """One product for all of them when there are many rows: fewer, larger calls."""

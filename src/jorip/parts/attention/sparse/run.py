@@ -10,9 +10,10 @@ from torch import Tensor
 from jorip.ops.attention import hidden
 from jorip.ops.band import attend_band
 from jorip.ops.block_sparse import picked, visible
+from jorip.ops.few import attend_few, put_rows
 from jorip.ops.fused import has_fused
 from jorip.ops.scattered import attend_scattered
-from jorip.ops.tiles import attend_all, attend_tiles, merge
+from jorip.ops.tiles import attend_tiles, merge
 from jorip.parts.attention.sparse.program import Group, Program
 
 
@@ -85,20 +86,13 @@ def _columns(x: Tensor, hubs: Tensor, rows: int) -> Tensor:
 
 def read_all(y, q, k, v, hubs: Tensor, real, causal: bool, scale: float) -> Tensor:
     """y with the rows of the hubs, (batch or 1, count) int64, -1 = none, replaced by attention to everything."""
-    batch, heads, length, dim = y.shape
     if not hubs.shape[1]:
         return y
-    hubs = hubs.expand(batch, -1)
-    at = hubs.clamp(min=0)[:, None, :, None].expand(-1, heads, -1, -1)
+    hubs = hubs.expand(y.shape[0], -1)
     few = picked(q, hubs.clamp(min=0))
     if causal:
-        seen = torch.arange(length, device=q.device) <= hubs[..., None]
+        seen = torch.arange(y.shape[2], device=q.device) <= hubs[..., None]
         z = visible(few, k, v, (seen if real is None else seen & real[:, None])[:, None], scale)
     else:
-        unseen = None if real is None else hidden(real, q.dtype).repeat_interleave(heads, 0)
-        z = attend_all(few.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), unseen, scale).unflatten(0, (batch, heads))
-    if bool((hubs >= 0).all()):
-        return y.scatter(2, at.expand(-1, -1, -1, dim), z)
-    spare = torch.nn.functional.pad(y, (0, 0, 0, 1))  # where the rows of no hub go
-    to = (hubs % (length + 1))[:, None, :, None].expand(-1, heads, -1, dim)
-    return spare.scatter(2, to, z)[:, :, :length]
+        z = attend_few(few, k, v, None if real is None else hidden(real, q.dtype), scale)
+    return put_rows(y, hubs, z)
