@@ -19,13 +19,13 @@ def attend_blocks(
     """(batch, heads, length, dim). real (batch, length) bool: which keys exist; keys (batch, heads, blocks, slots)
     int64: the key blocks of each query block, counted as often as they are there, -1 = none; whole (batch, blocks)
     bool: query blocks that read every key, whose slots are -1. What reads nothing gets zeros."""
-    batch, heads, length, _ = q.shape
+    batch, heads = q.shape[:2]
     k, v = (shared_heads(q, x).flatten(0, 1) for x in (k, v))
     unseen = None if bool(real.all()) else hidden(real, q.dtype)
     each = None if unseen is None else unseen.repeat_interleave(heads, 0)
     tiles = Tiles(keys.flatten(0, 1), block)
     y, _ = attend_tiles(q.flatten(0, 1), k, v, tiles, each, scale)
-    y = y.view(batch, heads, length, -1)
+    y = y.unflatten(0, (batch, heads))
     if not bool(whole.any()):
         return y
     most = int(whole.sum(1).max())

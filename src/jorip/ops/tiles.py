@@ -72,12 +72,32 @@ class _Steps:
         self.open = [] if hidden is None else (hidden == 0).flatten(1).all(1).tolist()
         self.kind = None if kind is None else kind.repeat(n // kind.shape[0], 1).flatten()
         self.kinds = [] if self.kind is None else self.kind.tolist()
-        self.each = max(1, min(CACHED // max(self.rows * self.width, 1), self.count))
+        each = max(1, min(CACHED // max(self.rows * self.width, 1), self.count))
+        self.each = each if each < self.tiles else each - each % max(self.tiles, 1)
         self.rooms: dict[str, Tensor] = {}
 
     def __iter__(self):
-        for start in range(0, self.count, self.each):
-            yield slice(start, min(start + self.each, self.count))
+        """Tiles of one sequence, or of whole ones."""
+        for first in range(0, self.count, max(self.each, self.tiles)):
+            last = min(first + max(self.each, self.tiles), self.count)
+            for start in range(first, last, self.each):
+                yield slice(start, min(start + self.each, last))
+
+    def part(self, x: Tensor, s: slice) -> Tensor:
+        """Of (sequences, length, dim), a view: (sequences, tiles, rows, dim)."""
+        first, tile = divmod(s.start, self.tiles)
+        there = x.unflatten(1, (self.tiles, self.rows))[first : -(-s.stop // self.tiles)]
+        return there[:, tile : tile + s.stop - s.start]
+
+    def of(self, x: Tensor, s: slice) -> Tensor:
+        """The same as (tiles, rows, dim)."""
+        return self.part(x, s).flatten(0, 1)
+
+    def empty(self, q: Tensor, dim: int) -> Tensor:
+        """(sequences, length, dim), in memory in the order of q: heads within rows, or rows within heads."""
+        n, length, _ = q.shape
+        within = q.stride(0) < q.stride(1)
+        return q.new_empty(length, n, dim).transpose(0, 1) if within else q.new_empty(n, length, dim)
 
     def room(self, name: str, s: slice, like: Tensor, *shape: int) -> Tensor:
         """(tiles of this step, *shape): the same memory in every step, which a core then still has in its cache."""
@@ -125,43 +145,46 @@ class _Tiled(torch.autograd.Function):
     @staticmethod
     def forward(ctx, q, k, v, tiles: Tiles, unseen, scale: float):
         steps = _Steps(q, k, tiles, unseen, scale)
-        n, block, rows = q.shape[0], tiles.block, steps.rows
-        qs = q.reshape(steps.count, rows, -1)
+        block, rows = tiles.block, steps.rows
         ks, vs = k.reshape(-1, block * k.shape[2]), v.reshape(-1, block * v.shape[2])
-        y = q.new_empty(steps.count, rows, v.shape[2])
+        y = steps.empty(q, v.shape[2])
         lse = torch.empty(steps.count, rows, 1, dtype=torch.promote_types(q.dtype, torch.float32), device=q.device)
         for s in steps:
-            w = steps.scores(qs[s], steps.take("keys", ks, s), s)
+            w = steps.scores(steps.of(q, s), steps.take("keys", ks, s), s)
             top = w.amax(-1, keepdim=True).clamp_(min=BLIND)
             total = w.sub_(top).exp_().sum(-1, keepdim=True)
             total.masked_fill_(total == 0, 1.0)
-            torch.bmm(w.to(v.dtype), steps.take("values", vs, s), out=y[s]).div_(total.to(v.dtype))
+            own = steps.product("answers", s, w.to(v.dtype), steps.take("values", vs, s)).div_(total.to(v.dtype))
+            to = steps.part(y, s)
+            to.copy_(own.view(to.shape))
             torch.add(total.log_(), top, out=lse[s])
         ctx.save_for_backward(q, k, v, y, lse, unseen)
         ctx.tiles, ctx.scale = tiles, scale
-        return y.view(n, -1, v.shape[2]), lse.view(n, -1)
+        return y, lse.view(q.shape[:2])
 
     @staticmethod
     def backward(ctx, *grads):
         gy, glse = grads
         q, k, v, y, lse, unseen = ctx.saved_tensors
         steps, block = _Steps(q, k, ctx.tiles, unseen, ctx.scale), ctx.tiles.block
-        qs, gy, glse = q.reshape(steps.count, steps.rows, -1), gy.reshape(y.shape), glse.reshape(lse.shape)
+        glse = glse.reshape(lse.shape)
         ks, vs = k.reshape(-1, block * k.shape[2]), v.reshape(-1, block * v.shape[2])
-        gq, gk, gv = torch.empty_like(qs), torch.zeros_like(ks), torch.zeros_like(vs)
+        gq, gk, gv = steps.empty(q, q.shape[2]), torch.zeros_like(ks), torch.zeros_like(vs)
         for s in steps:
+            qs, gys = steps.of(q, s), steps.of(gy, s)
             kb, vb, at = steps.take("keys", ks, s), steps.take("values", vs, s), steps.blocks[s].flatten()
-            w = steps.scores(qs[s], kb, s).sub_(lse[s]).exp_()
-            gv.index_add_(0, at, steps.product("gv", s, w.to(v.dtype).transpose(1, 2), gy[s]).view(len(at), -1))
-            less = (gy[s] * y[s]).sum(-1, keepdim=True, dtype=lse.dtype).sub_(glse[s])
+            w = steps.scores(qs, kb, s).sub_(lse[s]).exp_()
+            gv.index_add_(0, at, steps.product("gv", s, w.to(v.dtype).transpose(1, 2), gys).view(len(at), -1))
+            less = (gys * steps.of(y, s)).sum(-1, keepdim=True, dtype=lse.dtype).sub_(glse[s])
             gw = (
-                steps.product("gw", s, gy[s], vb.transpose(1, 2))
+                steps.product("gw", s, gys, vb.transpose(1, 2))
                 .to(w.dtype)
                 .sub_(less)
                 .mul_(w)
                 .mul_(ctx.scale)
                 .to(k.dtype)
             )
-            torch.bmm(gw, kb, out=gq[s])
-            gk.index_add_(0, at, steps.product("gk", s, gw.transpose(1, 2), qs[s]).view(len(at), -1))
-        return gq.view(q.shape), gk.view(k.shape), gv.view(v.shape), None, None, None
+            to = steps.part(gq, s)
+            to.copy_(steps.product("gq", s, gw, kb).view(to.shape))
+            gk.index_add_(0, at, steps.product("gk", s, gw.transpose(1, 2), qs).view(len(at), -1))
+        return gq, gk.view(k.shape), gv.view(v.shape), None, None, None
