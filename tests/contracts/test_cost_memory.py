@@ -12,7 +12,7 @@ from jorip.core.cost import Cost, CostTree, Shape
 from jorip.core.layout import Rows
 from jorip.core.random import Key
 from jorip.parts.attention.full import Full
-from jorip.parts.attention.patterns.band import Band
+from jorip.parts.attention.patterns.band import Band, Dilated
 from jorip.parts.attention.patterns.random import Random
 from jorip.parts.attention.sparse.big_bird import BigBird
 from jorip.parts.attention.sparse.longformer import Longformer
@@ -206,7 +206,7 @@ def test_peaks_of_a_made_up_tree():
     assert tied.peak_training(1) == 3 * 90  # the second gradient of a shared table, and the sum
 
 
-@pytest.mark.parametrize("batch, length", [(1, 600), (1, 2048), (2, 1024)])
+@pytest.mark.parametrize("batch, length, kv", [(1, 600, 4), (1, 2048, 4), (2, 1024, 4), (1, 1000, 2)])
 @pytest.mark.parametrize(
     "mechanism",
     [
@@ -217,12 +217,15 @@ def test_peaks_of_a_made_up_tree():
         BigBird(block=32),  # and rows that read everything
         BigBird(block=56),  # 600 rows: all pairs, and a bias
         Longformer(window=64, first=5),  # with projections of their own
+        Longformer(window=16, first=4, dilation=(2,)),  # and rows in another order
+        Sparse(pattern=Random(count=16)),  # single edges alone
+        Sparse(pattern=Dilated(left=8, right=8, gap=2)),
     ],
     ids=lambda m: m.kind,
 )
-def test_tiles(mechanism, batch, length):
+def test_tiles(mechanism, batch, length, kv):
     """Every score of one step or of many; the backward has the log-sum-exp only."""
-    spec = encoder(Tagger(), mixing(MultiHead(mechanism=mechanism)), max_len=2048)
+    spec = encoder(Tagger(), mixing(MultiHead(mechanism=mechanism)), max_len=2048, n_kv_heads=kv)
     model, ids = spec.build(seed=0), torch.zeros(batch, length, dtype=torch.int64)
     said = spec.cost(Shape(batch, length)).memory()
 
@@ -232,4 +235,4 @@ def test_tiles(mechanism, batch, length):
 
     near(said.activations, kept(model, call)[0], 0.04)
     near(said.training - said.parameters, peak(lambda: call().loss[0].backward()))
-    near(said.inference - said.parameters, peak(lambda: call(False)), 0.2)
+    near(said.inference - said.parameters, peak(lambda: call(False)))

@@ -68,6 +68,12 @@ class Tiled:
     rows: int = 64
     views: bool = False
 
+    def step(self, sequences: int) -> int:
+        """Pairs of one step of `ops/tiles`: tiles of one sequence, or of whole ones."""
+        own, tiles = max(self.pairs * self.rows // max(self.slots, 1), 1), max(self.slots // self.rows, 1)
+        each = max(1, min(CACHED // own, sequences * tiles))
+        return own * (each if each < tiles else each - each % tiles)
+
 
 def tiled(
     site: Site, shape: Shape, parts: Sequence[Tiled], whole: int = 0, share: int = 1, copied: bool = False
@@ -90,19 +96,29 @@ def tiled(
             work, back = 2 * outs, 4 * outs + heads * dim * (few + 2 * few * p.pairs // (ROWS * p.slots))
             continue
         y, keys = sequences * p.slots * dim, sequences * (p.slots + p.hubs) * dim
-        step = min(sequences * p.pairs, CACHED)
-        gathered = step * dim // p.rows
+        step = p.step(sequences)
+        gathered, indices = step * dim // p.rows, 0
         if p.single:
-            gathered = min(sequences * p.pairs * dim, GATHERED) + 2 * sequences * p.pairs
-        if anew or p.moved or p.slots != shape.length or shape.batch > 1:
+            gathered, indices = min(sequences * p.pairs * dim, GATHERED), 4 * sequences * p.pairs
+        laid = p.moved or p.slots != shape.length
+        if anew or laid or shape.batch > 1:
             copies += y + 2 * keys
         else:
             copies, read = copies + (2 * keys if p.hubs or repeated else 0), True
+        kept += 2 * heads * p.pairs * p.single  # which keys
         kept += y + y // dim + ((outs + rows) if p.moved and several else 0)
-        work = max(work, before + 2 * y + 2 * keys + step + (2 - p.single) * gathered)
+        spread = 2 * outs if repeated and laid else 0  # keys for every head, before they are laid out
+        answers = 0 if p.single else step * p.slots * dim // max(p.pairs, 1)
+        work = max(work, before + spread + 2 * y + 2 * keys + step + answers + (2 - p.single) * gathered + indices)
         # gradients of the copies, and of what they were made from
-        other = 3 * (not several and (p.moved or p.slots != shape.length))
-        back = max(back, ((2 if shape.batch > 1 else 5) + other) * outs + 2 * step + (2 if p.single else 4) * gathered)
+        other = 3 * (not several and laid)
+        back = max(
+            back,
+            ((2 if shape.batch > 1 or laid else 5) + other) * outs
+            + 2 * step
+            + (1 if p.single else 4) * gathered
+            + indices,
+        )
         before += outs + rows
     if several:
         kept += len(parts) * rows

@@ -22,6 +22,7 @@ from jorip.parts.attention.patterns.base import Order, Pairs, Pattern, Stretch, 
 from jorip.parts.attention.patterns.global_ import Global
 
 _NONE = 2**40  # beyond every block
+_AT_ONCE = 2**14  # pairs of which `seen` is found together
 
 
 @dataclass(frozen=True)
@@ -106,12 +107,21 @@ class Program:
 
 def seen(pattern: Pattern, s: Situation, q: Tensor, k: Tensor, q_marks=None, k_marks=None) -> Tensor:
     """The definition: (batch or 1, heads or 1, queries, keys) bool; q and k (batch or 1, queries or keys) int64 places;
-    marks (batch, queries or keys) bool by tag. Another pattern for each group of heads numbers its heads from 0."""
+    marks (batch, queries or keys) bool by tag. Another pattern for each group of heads numbers its heads from 0.
+
+    A few queries at a time: what patterns reckon with takes many times the memory of the answer."""
+    few, marks = max(1, _AT_ONCE // max(k.shape[1], 1)), q_marks or {}
+    each = [slice(i, i + few) for i in range(0, max(q.shape[1], 1), few)]
+    found = [_seen(pattern, s, q[:, i], k, {t: m[:, i] for t, m in marks.items()}, k_marks or {}) for i in each]
+    return found[0] if len(found) == 1 else torch.cat(found, 2)
+
+
+def _seen(pattern: Pattern, s: Situation, q: Tensor, k: Tensor, q_marks: dict, k_marks: dict) -> Tensor:
     groups, edges = pattern.groups, (q.shape[1], k.shape[1])
     heads = s.heads // len(groups)
     head = torch.arange(heads, device=q.device)[:, None, None]
-    sides = ({t: m[:, None, :, None] for t, m in (q_marks or {}).items()},
-             {t: m[:, None, None, :] for t, m in (k_marks or {}).items()})  # fmt: skip
+    sides = ({t: m[:, None, :, None] for t, m in q_marks.items()},
+             {t: m[:, None, None, :] for t, m in k_marks.items()})  # fmt: skip
     found = []
     for i, p in enumerate(groups):
         pairs = Pairs(q[:, None, :, None], k[:, None, None, :], s.n[:, None, None, None], head, s.causal,
