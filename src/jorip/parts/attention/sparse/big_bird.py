@@ -90,7 +90,10 @@ class BigBird(Mechanism):
         rows, slots = blocks * self.block, self.pattern.slots + self.random
         tiles = Tiled(rows * slots * self.block, rows, rows=self.block)
         whole = min(self.global_blocks, blocks) * self.block
-        return replace(tiled(site, shape, [tiles], whole, copied=rows != shape.length or shape.batch > 1), path=path)
+        filled, several = rows != shape.length, shape.batch > 1
+        cost = tiled(site, shape, [tiles], whole, copied=filled or several)
+        streams = 3 * shape.rows * site.n_heads * site.head_dim  # filled up, then laid out by heads
+        return replace(cost, work=cost.work + streams * (filled and several), path=path)
 
     @property
     def pattern(self) -> Pattern:
