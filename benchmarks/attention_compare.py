@@ -85,7 +85,7 @@ def mean(value: Interval | None, form: str, scale: float = 1.0) -> str:
 
 def store(task: str, found: Comparison) -> None:
     """What is published: the numbers, what repeats them, the pictures."""
-    keep(f"compare-{task}", found.as_dict())
+    keep(f"compare-{task}", found.as_dict() | {"folder": f"runs/compare/{task}"})  # wherever it was
     shutil.copyfile(found.folder / FILE, RESULTS / f"compare-{task}.run.json")
     figures = HERE.parent / "docs" / "figures"
     figures.mkdir(parents=True, exist_ok=True)
