@@ -16,12 +16,12 @@ def dense(q: Tensor, k: Tensor, v: Tensor, unseen: Tensor | None, scale: float) 
     return scores.softmax(-1).nan_to_num() @ v
 
 
-def streams(count: int, packed: bool = True) -> list[Tensor]:
-    """packed: views into one product, as projections are."""
+def streams(count: int) -> list[Tensor]:
+    """Keys and values are views into one product, as projections are."""
     draw = torch.Generator().manual_seed(count)
     q = torch.randn(BATCH, HEADS, count, DIM, generator=draw, dtype=torch.float64)
     kv = torch.randn(BATCH, KEYS, 2, HEADS, DIM, generator=draw, dtype=torch.float64).permute(2, 0, 3, 1, 4)
-    return [x.requires_grad_() for x in (q, *(kv if packed else kv.contiguous()).detach())]
+    return [x.requires_grad_() for x in (q, *kv)]
 
 
 @pytest.mark.parametrize("count", [1, 4, 7])

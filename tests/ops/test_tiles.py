@@ -59,16 +59,22 @@ def case(seed: int, hidden: bool, unseen: bool, absent: bool, own: bool):
 FORMS = [(h, u, a, o) for h in (False, True) for u in (False, True) for a in (False, True) for o in (False, True)]
 
 
-@pytest.mark.parametrize("each", [1, 2**19])
+@pytest.mark.parametrize("within", [False, True])
+@pytest.mark.parametrize("each", [1, 36, 72, 108, 162, 2**19])
 @pytest.mark.parametrize("hidden, unseen, absent, own", FORMS)
-def test_tiles_are_dense_softmax(hidden, unseen, absent, own, each, monkeypatch):
-    """With one tile a step and all in one; also the gradient through the log-sum-exp, which joins parts."""
+def test_tiles_are_dense_softmax(hidden, unseen, absent, own, each, within, monkeypatch):
+    """With one tile a step, two of a sequence's three, one, two or three of the four sequences, and all in one; within:
+    heads lie within rows, as in a product of projections, and so do the answers; also the gradient through the
+    log-sum-exp, which joins parts."""
     monkeypatch.setattr(ops, "CACHED", each)
     for seed in range(3):
         q, k, v, t, gone = case(seed, hidden, unseen, absent, own)
         seen = pairs(t, 4, q.shape[1], k.shape[1], gone)
+        if within:
+            q, k, v = (i.transpose(0, 1).contiguous().transpose(0, 1) for i in (q, k, v))
         x = [i.requires_grad_() for i in (q, k, v)]
         got, want = attend_tiles(q, k, v, t, gone, 0.3), dense(q, k, v, seen, 0.3)
+        assert (got[0].transpose(0, 1) if within else got[0]).is_contiguous()
         for a, b in zip(got, want):
             close(a, b)
         w = [torch.randn_like(o) for o in got]

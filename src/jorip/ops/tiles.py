@@ -93,12 +93,6 @@ class _Steps:
         """The same as (tiles, rows, dim)."""
         return self.part(x, s).flatten(0, 1)
 
-    def empty(self, q: Tensor, dim: int) -> Tensor:
-        """(sequences, length, dim), in memory in the order of q: heads within rows, or rows within heads."""
-        n, length, _ = q.shape
-        within = q.stride(0) < q.stride(1)
-        return q.new_empty(length, n, dim).transpose(0, 1) if within else q.new_empty(n, length, dim)
-
     def room(self, name: str, s: slice, like: Tensor, *shape: int) -> Tensor:
         """(tiles of this step, *shape): the same memory in every step, which a core then still has in its cache."""
         if name not in self.rooms:
@@ -141,13 +135,20 @@ class _Steps:
         return torch.bmm(a, b, out=self.room(name, s, a, a.shape[1], b.shape[2]))
 
 
+def _empty(q: Tensor, dim: int) -> Tensor:
+    """(sequences, length, dim), in memory in the order of q: heads within rows, or rows within heads."""
+    n, length, _ = q.shape
+    within = q.stride(0) < q.stride(1)
+    return q.new_empty(length, n, dim).transpose(0, 1) if within else q.new_empty(n, length, dim)
+
+
 class _Tiled(torch.autograd.Function):
     @staticmethod
     def forward(ctx, q, k, v, tiles: Tiles, unseen, scale: float):
         steps = _Steps(q, k, tiles, unseen, scale)
         block, rows = tiles.block, steps.rows
         ks, vs = k.reshape(-1, block * k.shape[2]), v.reshape(-1, block * v.shape[2])
-        y = steps.empty(q, v.shape[2])
+        y = _empty(q, v.shape[2])
         lse = torch.empty(steps.count, rows, 1, dtype=torch.promote_types(q.dtype, torch.float32), device=q.device)
         for s in steps:
             w = steps.scores(steps.of(q, s), steps.take("keys", ks, s), s)
@@ -169,7 +170,7 @@ class _Tiled(torch.autograd.Function):
         steps, block = _Steps(q, k, ctx.tiles, unseen, ctx.scale), ctx.tiles.block
         glse = glse.reshape(lse.shape)
         ks, vs = k.reshape(-1, block * k.shape[2]), v.reshape(-1, block * v.shape[2])
-        gq, gk, gv = steps.empty(q, q.shape[2]), torch.zeros_like(ks), torch.zeros_like(vs)
+        gq, gk, gv = _empty(q, q.shape[2]), torch.zeros_like(ks), torch.zeros_like(vs)
         for s in steps:
             qs, gys = steps.of(q, s), steps.of(gy, s)
             kb, vb, at = steps.take("keys", ks, s), steps.take("values", vs, s), steps.blocks[s].flatten()

@@ -103,17 +103,17 @@ class Longformer(Patterned):
         groups = None if biased else self.tiles(site, shape.length)
         # whether answers are put into a copy of the others
         copied = groups is None or all(p.views for parts, _ in groups for p in parts)
-        own = 2 * outs if site.n_heads > site.n_kv_heads else 0
-        apart = own > 0 and cost.copies > 0
+        spread = 2 * outs if site.n_heads > site.n_kv_heads else 0
+        apart = spread > 0 and cost.copies > 0
         return replace(
             cost,
             mixing=cost.mixing + 2 * shape.batch * pairs * site.n_heads * site.head_dim,
             path=layers_to_span(self.pattern(True), shape.length, site.causal, site.n_heads),
             # global rows read the projections themselves, which are then kept beside the tiles' copies; or, where
             # heads share keys, copies for every head
-            activations=cost.activations + copied * outs + (0 if apart else cost.copies + own),
+            activations=cost.activations + copied * outs + (0 if apart else cost.copies + spread),
             work=cost.work + outs,
-            copies=cost.copies + own if apart else 0,
+            copies=cost.copies + spread if apart else 0,
         )
 
     @classmethod
