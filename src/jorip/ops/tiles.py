@@ -15,6 +15,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from jorip.ops.flex import attend_flex, has_flex
+
 BLIND = -1e30  # log-sum-exp of a query that sees nothing: finite, so that no inf - inf can arise
 CACHED = 2**19  # scores of one step: 2 MiB in float32, which leaves keys and values room in a core's share of cache
 
@@ -38,7 +40,15 @@ def attend_tiles(q: Tensor, k: Tensor, v: Tensor, tiles: Tiles, unseen: Tensor |
     log-sum-exp (sequences, length) of what each query saw. The length of q is a multiple of the number of tiles, that
     of k and v a multiple of the block. unseen (any divisor of sequences, keys): 0, or -inf for keys that do not exist.
     """
-    return _Tiled.apply(q, k.to(q.dtype), v.to(q.dtype), tiles, unseen, scale)  # states may be wider under autocast
+    k, v = k.to(q.dtype), v.to(q.dtype)  # states may be wider under autocast
+    if has_flex(q, v, tiles.table.shape[1], tiles.block, _by_products):
+        y, lse = attend_flex(q, k, v, *tiles, unseen, scale)
+        return y, lse.clamp(min=BLIND)
+    return _Tiled.apply(q, k, v, tiles, unseen, scale)
+
+
+def _by_products(q, k, v, table, block, hidden, kind, unseen, scale: float):
+    return _Tiled.apply(q, k, v, Tiles(table, block, hidden, kind), unseen, scale)
 
 
 def merge(parts: list[tuple[Tensor, Tensor]]) -> Tensor:
