@@ -30,9 +30,20 @@ def earlier(x: Tensor, diagonal: int = 0) -> Tensor:
     return x
 
 
+def through(*maps: tuple[Tensor, Tensor, Tensor]) -> list[Tensor | None]:
+    """Gradients of what features were made from: (input, features, their gradient) each; None where not needed."""
+    needed = [(x, f, g) for x, f, g in maps if x.requires_grad]
+    xs, features, found = zip(*needed) if needed else ((), (), ())
+    grads = iter(torch.autograd.grad(features, xs, found) if needed else ())
+    return [next(grads) if x.requires_grad else None for x, _, _ in maps]
+
+
 class Chunk(Step):
     """What all have in common: state (batch, key heads, size, dim), inputs q, k, v and `keep` (batch, 1, rows, 1), 0
-    for rows that do not exist, or None. normalised: the last column of the state is u."""
+    for rows that do not exist, or None. normalised: the last column of the state is u; together: rows of a chunk where
+    nobody says how many (measured with heads of 16 to 128: benchmarks/NOTES.md)."""
+
+    together = 128
 
     def __init__(self, features: Features, normalised: bool):
         self.features, self.normalised = features, normalised
@@ -84,14 +95,13 @@ class Sum(Chunk):
         gb = torch.baddbmm(torch.bmm(v, gs.transpose(1, 2)), gw.transpose(1, 2), a)
         gv = torch.baddbmm(torch.bmm(b, gs), w.transpose(1, 2), go)[..., :-1].view(inputs[2].shape)
         gs = torch.baddbmm(gs, a.transpose(1, 2), go).view_as(state)
-        wanted = [x for x in (q, k) if x.requires_grad]
-        outs = [(x, g) for x, g in ((first, ga), (second, gb)) if x.requires_grad]
-        found = iter(torch.autograd.grad([x for x, _ in outs], wanted, [g for _, g in outs]) if wanted else ())
-        return gs, [next(found) if q.requires_grad else None, next(found) if k.requires_grad else None, gv, None]
+        return gs, [*through((q, first, ga), (k, second, gb)), gv, None]
 
 
 class Decayed(Chunk):
     """S = a S + f(k) v^T with one decay for a row and head; inputs q, k, v, keep, log a (batch, key heads, rows, 1)."""
+
+    together = 64
 
     def forward(self, state, *inputs):
         q, k, v, keep, log = inputs
@@ -163,28 +173,84 @@ class Delta(Chunk):
     """S = a (I - b f(k) f(k)^T) S + b f(k) v^T; inputs q, k, v, keep, b (batch, key heads, rows, 1), log a or None.
 
     With u_t = b_t (v_t - a_t S_(t-1)^T f(k_t)), what is really new in v_t, it is S = a S + f(k) u^T. The u of a chunk
-    depend on each other through a triangular system (the UT transform of 2406.06484)."""
+    depend on each other through a triangular system (the UT transform of 2406.06484); its gradient is the transposed
+    one. The backward is written out: it is a fifth faster than autograd's."""
+
+    together = 64
 
     def __init__(self, features: Features):
         super().__init__(features, normalised=False)
 
     def forward(self, state, *inputs):
         q, k, v, keep, beta, log = inputs
-        heads = k.shape[1]
         a, b, v, s = self.streams(state, q, k, v, keep)
-        beta, kk, w = rows(beta, heads), torch.bmm(b, b.transpose(1, 2)), torch.bmm(a, b.transpose(1, 2))
-        seen, times = b, a.shape[1] // max(b.shape[1], 1)
-        if log is None:
-            kk, w, a0 = kk.tril(-1), earlier(w), a
-            left = b
-        else:
-            total, within, more = decays(rows(log, heads), a.shape[1])
-            kk, w, a0 = (kk * within[:, : kk.shape[1]]).tril(-1), w * within, a * more
-            seen, left = b * total.exp(), b * (total[:, -1:] - total).exp()
-            s_after = total[:, -1:].exp() * s if times and total.shape[1] else s
-        known = torch.bmm(seen, s)
-        eye = torch.eye(kk.shape[1], dtype=kk.dtype, device=kk.device)
-        u = torch.linalg.solve_triangular(eye + beta * kk, beta * (v - known), upper=False, unitriangular=True)
-        y = torch.baddbmm(torch.bmm(a0, s), w, u)
-        s = torch.baddbmm(s if log is None else s_after, left.transpose(1, 2), u)
-        return self.outputs(y, q), s.view_as(state)
+        c = _Writing(a, b, v, s, rows(beta, k.shape[1]), None if log is None else rows(log, k.shape[1]))
+        y = torch.baddbmm(torch.bmm(c.a, s), c.w, c.u)
+        s = s if c.fading is None else c.fading.last * s
+        return self.outputs(y, q), torch.baddbmm(s, c.left.transpose(1, 2), c.u).view_as(state)
+
+    def backward(self, state, inputs, y, gy, gstate):
+        q, k, v, keep, beta, log = inputs
+        if not k.shape[2]:
+            return super().backward(state, inputs, y, gy, gstate)
+        heads = k.shape[1]
+        with torch.enable_grad():
+            first, second, v, s = self.streams(state, q, k, v.detach(), keep)
+        a, b, gy, gs = first.detach(), second.detach(), rows(gy, heads), gstate.flatten(0, 1)
+        c = _Writing(a, b, v, s, rows(beta.detach(), heads), None if log is None else rows(log.detach(), heads))
+        gu = torch.baddbmm(torch.bmm(c.left, gs), c.w.transpose(1, 2), gy)
+        x = torch.linalg.solve_triangular(c.system.transpose(1, 2), gu, upper=True, unitriangular=True)
+        gv, gkk = c.beta * x, torch.bmm(x, c.u.transpose(1, 2)).tril_(-1).neg_()
+        gbeta = (x * c.new).sum(-1, keepdim=True).add_((gkk * c.kk).sum(-1, keepdim=True))
+        gkk, gw = gkk.mul_(c.beta), earlier(torch.bmm(gy, c.u.transpose(1, 2)))
+        ga, gleft, gseen = (torch.bmm(i, j.transpose(1, 2)) for i, j in ((gy, s), (c.u, gs), (gv, s)))
+        gs_before = torch.baddbmm(torch.bmm(c.a.transpose(1, 2), gy), c.seen.transpose(1, 2), gv, alpha=-1)
+        glog = None
+        if c.fading is not None:
+            f = c.fading
+            glog = f.backward(c, ga, gw, gkk, gleft, gseen, s, gs).view_as(beta)
+            gleft, gseen, ga = gleft.mul_(f.until), gseen.mul_(f.since[:, : b.shape[1]]), ga.mul_(f.since)
+            gw, gkk, gs = gw.mul_(f.within), gkk.mul_(f.within[:, : b.shape[1]]), f.last * gs
+        ga = ga.baddbmm_(gw, b)
+        gb = gleft.sub_(gseen).baddbmm_(gw.transpose(1, 2), a).baddbmm_(gkk, b).baddbmm_(gkk.transpose(1, 2), b)
+        gq, gk = through((q, first, ga), (k, second, gb))
+        return gs_before.add_(gs).view_as(state), [gq, gk, gv.view(inputs[2].shape), None, gbeta.view_as(beta), glog]
+
+
+class _Writing:
+    """What a chunk writes into the state (u), and all that this is made of. Sequences come first.
+
+    a: queries, faded since the chunk began; w: what of u they read; seen: keys, faded as the state is that they read;
+    left: keys, as they will have faded at the end; kk: earlier keys that a key finds again; new: what is new in v."""
+
+    def __init__(self, a: Tensor, b: Tensor, v: Tensor, s: Tensor, beta: Tensor, log: Tensor | None):
+        kk, w = torch.bmm(b, b.transpose(1, 2)), torch.bmm(a, b.transpose(1, 2))
+        self.beta, self.a, self.seen, self.left = beta, a, b, b
+        self.fading = None if log is None or not log.shape[1] else _Fading(log, a.shape[1])
+        if self.fading is not None:
+            f, count = self.fading, b.shape[1]
+            kk, w = kk * f.within[:, :count], w * f.within
+            self.a, self.seen, self.left = a * f.since, b * f.since[:, :count], b * f.until
+        self.kk, self.w = kk.tril(-1), earlier(w)
+        self.new = torch.baddbmm(v, self.seen, s, alpha=-1)
+        self.system = beta * self.kk + torch.eye(kk.shape[1], dtype=kk.dtype, device=kk.device)
+        self.u = torch.linalg.solve_triangular(self.system, beta * self.new, upper=False, unitriangular=True)
+
+
+class _Fading:
+    """Decays of a chunk: within it, since it began, until its end, and over all of it (last)."""
+
+    def __init__(self, log: Tensor, count: int):
+        total, self.within, self.since = decays(log, count)
+        self.until, self.last = (total[:, -1:] - total).exp(), total[:, -1:].exp()
+
+    def backward(self, c: _Writing, ga, gw, gkk, gleft, gseen, s, gs) -> Tensor:
+        """(sequences, rows, 1), of the logarithms: all gradients are of what has faded already, so that each times its
+        own is that of the sum of logarithms up to a row."""
+        near, far = gw * c.w, gkk * c.kk
+        lost, read = (gleft * c.left).sum(-1, keepdim=True), (gseen * c.seen).sum(-1, keepdim=True)
+        asked = near.sum(-1, keepdim=True).add_((ga * c.a).sum(-1, keepdim=True))
+        total = asked.unflatten(1, (-1, lost.shape[1])).sum(1) + far.sum(-1, keepdim=True) - lost - read
+        total = total - near.sum(1)[..., None] - far.sum(1)[..., None]
+        total[:, -1:] += lost.sum(1, keepdim=True) + (self.last * s * gs).sum((1, 2), keepdim=True)
+        return total.flip(1).cumsum(1).flip(1)

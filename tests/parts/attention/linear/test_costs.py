@@ -49,3 +49,12 @@ def test_table():
     assert cost.mixing == 2 * 1024 * 4 * (2 * 16 * 17 + 128 * (16 + 17)) and cost.sequential == 8
     cost = Mechanism.parse("performer").cost(site(False, d_model=64, head_dim=16, n_heads=4, n_kv_heads=4), Shape(2, 9))
     assert (cost.mixing, cost.linear) == (2 * 9 * 4 * 2 * 256 * 17, 2 * 9 * 4 * 2 * 256 * 16) and cost.sequential == 1
+
+
+@pytest.mark.parametrize("spec, rows", [
+    ("linear", 128), ("performer", 128), ("gated_linear", 128), ("retention", 64), ("delta_net", 64), ("rfa", 64),
+    ("gated_delta_net", 64), ({"linear": {"rule": "delta"}}, 64), ({"linear": {"rule": "delta", "chunk": 32}}, 32),
+])  # fmt: skip
+def test_chunks_are_as_long_as_the_rule_is_fastest_with(spec, rows):
+    cost = Mechanism.parse(spec).cost(site(True, d_model=64, head_dim=16, n_heads=4, n_kv_heads=4), Shape(1, 1024))
+    assert cost.sequential == 1024 // rows

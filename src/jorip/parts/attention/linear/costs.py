@@ -10,13 +10,14 @@ from jorip.ops.linear_attention_steps import SHORT, Channels, Chunk, Decayed, De
 from jorip.ops.linear_attention_whole import CACHED
 
 # pairs of one chunk that are alive at once, forwards and backwards (measured: tests/parts/attention/linear/test_costs)
-TABLES: dict[type[Chunk], tuple[float, float]] = {
-    Sum: (1, 1.6),
-    Decayed: (2.7, 3.8),
-    Delta: (4, 4.4),
-    Channels: (0, 0),
+# of queries with keys, forwards and backwards, and of keys with keys
+TABLES: dict[type[Chunk], tuple[float, float, float, float]] = {
+    Sum: (1, 1.6, 0, 0),
+    Decayed: (2, 3.2, 0.4, 0.4),
+    Delta: (1, 2, 3, 2.4),
+    Channels: (0, 0, 0, 0),
 }
-_FADING = 1.4, 5  # more where a delta rule also has decays
+_FADING = 1, 3, 0.4, 2  # more where a delta rule also has decays
 
 
 @dataclass(frozen=True)
@@ -76,16 +77,18 @@ def chunks(site: Site, shape: Shape, m: MadeOf) -> Cost:
     flipped = (outs + 2 * read + keys * (m.size if isinstance(m.step, Channels) else 1)) * (ways - 1)
     some = shape.batch * min(m.chunk, length)
     vectors = some * (site.n_heads * ((1 + m.spare) * m.size + 2 * m.dim) + site.n_kv_heads * (m.size + m.dim))
-    forth, back = TABLES[type(m.step)]
+    tables = TABLES[type(m.step)]
     if isinstance(m.step, Delta) and m.entries > 1:
-        forth, back = forth + _FADING[0], back + _FADING[1]
-    table = some * min(rows, length) * site.n_heads
+        tables = tuple(a + b for a, b in zip(tables, _FADING))
+    forth, back = (
+        some * min(rows, length) * (site.n_heads * tables[i] + site.n_kv_heads * tables[i + 2]) for i in (0, 1)
+    )
     return Cost(
         linear=ways * (queries + keys) * m.feature_macs + shape.rows * m.entry_macs,
         mixing=ways * mixing,
         activations=outs + made + flipped + m.finishes * outs + ways * count * state,
         path=1,
         sequential=count,
-        work=int(made + flipped + outs * ((m.finishes > 0) + ways) + 2 * state + vectors + forth * table),
-        back=int((ways - 1 - m.finishes) * outs + 2 * read + entries + 3 * (state + vectors) + back * table),
+        work=int(made + flipped + outs * ((m.finishes > 0) + ways) + 2 * state + vectors + forth),
+        back=int((ways - 1 - m.finishes) * outs + 2 * read + entries + 3 * (state + vectors) + back),
     )
