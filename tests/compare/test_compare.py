@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -109,6 +110,20 @@ def test_a_stored_comparison_gives_the_same_numbers(done, tmp_path):
         path.write_text(text, encoding="utf-8")
     assert other.reproduction is not None and other.reproduction["same"] == 23
     assert other.reproduction["where"] == "local(window=2), seed 0, test.accuracy"
+
+
+def test_what_is_kept_of_a_comparison_elsewhere_repeats_it(done, tmp_path, monkeypatch):
+    """As NAME.run.json and NAME.json, beside others; with fewer seeds, too."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("one", "two"):
+        shutil.copyfile(done.folder / "run.json", tmp_path / f"{name}.run.json")
+    shutil.copyfile(done.folder / "results.json", tmp_path / "one.json")
+    again = run("one.run.json", seeds=1, launch=here)
+    assert again.folder == Path("runs", "compare", "one-again") and again.plan.seeds == [0]
+    assert again.reproduction == {"numbers": 12, "same": 12, "largest_difference": 0.0, "where": None}
+    assert run("two.run.json", seeds=1, launch=here).reproduction is None  # beside it are no results
+    with pytest.raises(ConfigError, match="at least one seed is needed, found 0"):
+        run("two.run.json", seeds=0, launch=here)
 
 
 def test_it_goes_on_after_a_kill_between_runs(done, tmp_path, quick):
@@ -283,7 +298,7 @@ def test_damaged_and_changed_files(done, tmp_path):
     with pytest.raises(ConfigError, match=r"is not there: give the run\.json that"):
         Plan.read(tmp_path / "none.json")
     with pytest.raises(
-        ConfigError, match="says itself what is varied and under which budget: give --out and nothing else"
+        ConfigError, match="says itself what is varied and under which budget: give --seeds and --out and nothing else"
     ):
         run(done.folder / "run.json", budget="steps=3")
 

@@ -62,7 +62,7 @@ def test_costs_of_all_kinds_of_models():
     decoder = jorip.Decoder(vocab_size=9, d_model=8, n_layers=2, n_heads=2)
     assert state_bytes(decoder, sizes) == 2 * 2 * 8 * 8 * 4
     both = jorip.recipe("transformer-tiny")
-    assert flops_per_token(both, sizes) > 0 and state_bytes(both, sizes) > 0
+    assert flops_per_token(both, sizes) > 0 and (state_bytes(both, sizes) or 0) > 0
 
 
 def test_growth_is_what_is_held_at_once():

@@ -29,7 +29,13 @@ def command(
     budget: Annotated[
         str | None, typer.Option(metavar="KIND=N", help="Of each run: steps=N, flops=F, or minutes=M of training.")
     ] = None,
-    seeds: Annotated[int, typer.Option(help="Runs of each variant; intervals need two, three or more are wise.")] = 3,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            help="Runs of each variant: intervals need two, three or more are wise (default: 3; to repeat, as many as "
+            "there were)."
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Folder (default: runs/compare/RECIPE).")
     ] = None,
@@ -79,11 +85,13 @@ def show_plan(recipe: str, overrides: list[str], out: Path | None, asked: dict[s
     from dataclasses import asdict
 
     from jorip.compare.plan import Plan, is_plan
+    from jorip.compare.resolve import numbered
     from jorip.compare.run import RUNS, planned
     from jorip.tasks.config import load_config
 
     if is_plan(recipe):
         plan = Plan.read(Path(recipe))
+        plan.seeds = plan.seeds if asked["seeds"] is None else numbered(asked["seeds"])
     else:
         name = Path(recipe).stem
         plan = planned(name, load_config(recipe, overrides), out or RUNS / name, say=say, **asked)

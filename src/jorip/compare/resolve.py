@@ -42,8 +42,7 @@ def resolve(
 ) -> Plan:
     """Raises ConfigError: unequal budgets, variants that cannot be composed (all of them, with the reasons), fields
     that differ though nobody varied them."""
-    if seeds < 1:
-        raise ConfigError(f"at least one seed is needed, found {seeds}: three or more give an interval")
+    numbers = numbered(seeds)
     refuse_unequal(variants, budget, unequal)
     tree = locked(config, budget)
     asked = request(tree, variants, budget, unequal)
@@ -79,7 +78,7 @@ def resolve(
                 seconds_per_step=pace,
             )
         )
-    return Plan(name, asked, list(range(seeds)), planned, differs, notes(planned, seeds))
+    return Plan(name, asked, numbers, planned, differs, notes(planned, seeds))
 
 
 def request(tree: dict[str, Any], variants: Sequence[Variant], budget: Budget, unequal: bool) -> dict[str, Any]:
@@ -182,6 +181,13 @@ def follows(path: str, varied: str) -> bool:
 
 def follows_plainly(steps: list[str], wanted: list[str]) -> bool:
     return steps[: len(wanted)] == wanted
+
+
+def numbered(seeds: int) -> list[int]:
+    """0, 1 ...; ConfigError for none."""
+    if seeds < 1:
+        raise ConfigError(f"at least one seed is needed, found {seeds}: three or more give an interval")
+    return list(range(seeds))
 
 
 def notes(planned: Sequence[Planned], seeds: int) -> list[str]:

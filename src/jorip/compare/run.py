@@ -15,7 +15,7 @@ from jorip.compare.budget import Budget
 from jorip.compare.child import MEASURES, run_folder
 from jorip.compare.plan import FILE, Plan, Planned, is_plan
 from jorip.compare.reproduce import compared
-from jorip.compare.resolve import locked, request, resolve
+from jorip.compare.resolve import locked, numbered, request, resolve
 from jorip.compare.results import RESULTS, Comparison, collect
 from jorip.compare.variants import variants as variants_of
 from jorip.compare.write import write
@@ -26,6 +26,7 @@ from jorip.training.run import differences
 from jorip.training.signals import Signals
 
 RUNS = Path("runs") / "compare"
+SEEDS = 3  # give an interval
 _POLL = 0.1  # seconds between looks at the process that trains
 _CODES = {cls.exit_code: cls for cls in JoripError.__subclasses__()}
 
@@ -39,7 +40,7 @@ def run(
     variants: Mapping[str, Any] | str | Path | None = None,
     overrides: Sequence[str] = (),
     budget: Any = None,
-    seeds: int = 3,
+    seeds: int | None = None,
     out: str | Path | None = None,
     unequal: bool = False,
     say: Callable[[str], None] = print,
@@ -50,21 +51,24 @@ def run(
     recipe: a shipped run, a YAML file, a configuration, or the run.json of an earlier comparison, which is then
     repeated (`vary`, `variants`, `overrides` and `budget` are in it). vary: path of the model -> values. variants: a
     mapping, or a YAML file with one, name -> {path: value}. budget: `steps=1000`, `flops=1e15` or `minutes=15` of each
-    run. out: the folder, which also goes on with an interrupted comparison. unequal: variants may set
-    training.steps, epochs, minutes or patience of their own. say: notices. launch: how a run is run; a process each.
+    run. seeds: runs of each variant; None = three, or to repeat as many as there were. out: the folder, which also goes
+    on with an interrupted comparison. unequal: variants may set training.steps, epochs, minutes or patience of their
+    own. say: notices. launch: how a run is run; a process each.
 
     Raises ConfigError (nothing to compare, wrong paths or values, models that cannot be composed, unequal budgets,
     another comparison in this folder), what training raises, Interrupted.
     """
     if is_plan(str(recipe)):
-        if vary or variants or overrides or budget is not None:
+        if vary or variants or overrides or budget is not None or unequal:
             raise ConfigError(
-                f"{recipe}: says itself what is varied and under which budget: give --out and nothing else"
+                f"{recipe}: says itself what is varied and under which budget: give --seeds and --out and nothing else"
             )
         file = Path(str(recipe))
-        folder = Path(out) if out is not None else beside(file.parent)
+        before, again = original(file)
+        folder = Path(out) if out is not None else again
         plan = repeated(file, folder, say)
-        return finish(folder, plan, say, launch, repeats=None if folder == file.parent else file.parent)
+        plan.seeds = plan.seeds if seeds is None else numbered(seeds)
+        return finish(folder, plan, say, launch, repeats=None if folder == file.parent else before)
     config = recipe if isinstance(recipe, RunConfig) else load_config(str(recipe), list(overrides))
     name = config.task if isinstance(recipe, RunConfig) else Path(str(recipe)).stem
     folder = Path(out) if out is not None else RUNS / name
@@ -82,32 +86,35 @@ def planned(
     vary: Mapping[str, Sequence[Any]] | None = None,
     variants: Mapping[str, Any] | str | Path | None = None,
     budget: Any = None,
-    seeds: int = 3,
+    seeds: int | None = None,
     unequal: bool = False,
     say: Callable[[str], None] = print,
 ) -> Plan:
     """The plan that the folder has, or a new one, which is not written yet. ConfigError when the folder has another."""
     if budget is None:
         raise ConfigError("every run needs a budget: give --budget steps=N, flops=F or minutes=M")
+    seeds = SEEDS if seeds is None else seeds
     amount, found = Budget.parse(budget), variants_of(dict(vary or {}), variants)
     if not (folder / FILE).is_file():
         return resolve(name, config, found, amount, seeds, unequal, say)
     plan = Plan.read(folder / FILE)
-    if seeds < 1:
-        raise ConfigError(f"at least one seed is needed, found {seeds}: three or more give an interval")
+    plan.seeds = numbered(seeds)
     asked = json.loads(json.dumps(request(locked(config, amount), found, amount, unequal)))
     if lines := list(differences(plan.asked, asked)):
         raise ConfigError(
             f"{folder}: holds another comparison, so it cannot go on with this one:\n  " + "\n  ".join(lines)
             + "\nGo back to the first values, or give another --out"
         )  # fmt: skip
-    plan.seeds = list(range(seeds))
     return plan
 
 
-def beside(folder: Path) -> Path:
-    """Where a comparison is repeated when nobody says where."""
-    return folder.with_name(f"{folder.name}-again")
+def original(file: Path) -> tuple[Path | None, Path]:
+    """Of a plan that is to be repeated: its results, and where to repeat it when nobody says where. A comparison's own
+    folder has `run.json` and `results.json`; what is kept of one elsewhere is NAME.run.json and NAME.json."""
+    if file.name == FILE:
+        return file.parent / RESULTS, file.parent.with_name(f"{file.parent.name}-again")
+    name = file.name.removesuffix(".json").removesuffix(".run")
+    return None if f"{name}.json" == file.name else file.with_name(f"{name}.json"), RUNS / f"{name}-again"
 
 
 def repeated(file: Path, folder: Path, say: Callable[[str], None]) -> Plan:
@@ -137,7 +144,7 @@ def finish(
         say(f"[{number}/{len(runs)}] {variant.label}, seed {seed}: {variant.steps:,} steps")
         (launch or in_a_process)(folder, variant, seed)
     found = collect(folder, plan)
-    found.reproduction = compared(repeats / RESULTS, found) if repeats is not None else None
+    found.reproduction = compared(repeats, found) if repeats is not None else None
     write(found)
     return found
 
