@@ -173,10 +173,20 @@ class BigBirdAttention(MechanismModule):
         counts, bias = self.plan(frame, lengths).counts(), score_bias(q_at, k_at, ctx)
         if bool((counts == 1).all()):
             return bias
-        width, slots = max(frame.longest, 1), torch.arange(len(q_at.order), device=counts.device)
-        slots = slots if frame.slots is None else frame.slots
-        of = q_at.grid(slots % width) // self.spec.block
-        sample = torch.arange(q_at.batch, device=of.device)[:, None, None, None]
-        head = torch.arange(self.heads, device=of.device)[None, :, None, None]
-        seen = counts[sample, head, of[:, None, :, None], of[:, None, None, :]].to(q.dtype).log()
+        seen = counts.to(q.dtype).log()
+        if frame.slots is None or self.spec.plan == "paper":  # blocks are cut where the rows lie
+            seen = spread(seen, self.spec.block)[:, :, : q_at.longest, : q_at.longest]
+        else:
+            width, slots = max(frame.longest, 1), frame.slots
+            of = q_at.grid(slots % width) // self.spec.block
+            sample = torch.arange(q_at.batch, device=of.device)[:, None, None, None]
+            head = torch.arange(self.heads, device=of.device)[None, :, None, None]
+            seen = seen[sample, head, of[:, None, :, None], of[:, None, None, :]]
         return seen if bias is None else seen + bias
+
+
+def spread(x: Tensor, block: int) -> Tensor:
+    """(..., blocks, blocks) -> the same of rows."""
+    *first, queries, keys = x.shape
+    x = x[..., :, None, :, None].expand(*first, queries, block, keys, block)
+    return x.reshape(*first, queries * block, keys * block)

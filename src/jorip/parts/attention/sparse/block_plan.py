@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -65,6 +66,12 @@ def plan(n: Tensor, blocks: int, heads: int, pattern: Pattern, random: int, seed
     """The paper's: besides window and global blocks, `random` further blocks for each query block and head, without
     repetition, fewer where no more are left; a function of the seed and of the sequence's own number of blocks, so
     that padding changes nothing. n (batch,) int64: blocks of each sequence; blocks: of the longest."""
+    return _plan(tuple(n.tolist()), blocks, heads, pattern, random, seed, n.device)
+
+
+@lru_cache(64)
+def _plan(sizes: tuple[int, ...], blocks: int, heads: int, pattern: Pattern, random: int, seed: int, device) -> Plan:
+    n = torch.tensor(sizes, dtype=torch.int64, device=device)
     base, ending = pattern.base(n, blocks)
     taken = base.masked_fill(base < 0, _NONE)[:, None].expand(-1, heads, -1, -1)
     left = (n[:, None] - (base >= 0).sum(-1))[:, None].expand(-1, heads, -1).clamp(min=0)
