@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from jorip.architectures.decoder import Decoder
 from jorip.architectures.encoder import Encoder
 from jorip.blocks.pre_norm import PreNorm
 from jorip.core.context import Context
@@ -280,3 +281,25 @@ def test_refused_across():
     for spec in SPECS:
         with pytest.raises(Refused, match=rf"{spec.kind} is a pattern over one sequence's own order, a memory has"):
             spec.build(site(False, True))
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_masks_of_short_rows_are_made_once_and_are_the_definition(causal):
+    """Full batches of one length share a kept mask; a batch with holes has its own, and the same answers."""
+    layer = PreNorm(
+        mixer=MultiHead(mechanism=Sparse(pattern=Band(left=3, right=3) | Random(count=2), executor="dense"))
+    )
+    arch = Decoder if causal else Encoder
+    m = arch(vocab_size=9, d_model=8, n_layers=1, n_heads=2, layer=layer).build(seed=0).double().eval()
+    ids, mask = torch.arange(42).reshape(3, 14) % 9, torch.ones(3, 14, dtype=torch.bool)
+    before = patterned.mask_of.cache_info()
+    want = m(ids).hidden
+    close(m(ids[:1]).hidden, want[:1])
+    after = patterned.mask_of.cache_info()
+    assert (after.misses - before.misses, after.hits - before.hits) == (1, 1)
+    mask[1:, -2:] = False
+    got = m(ids, mask=mask).hidden
+    assert patterned.mask_of.cache_info() == after
+    close(got[0], want[0])
+    if causal:
+        close(got[1:, :-2], want[1:, :-2])

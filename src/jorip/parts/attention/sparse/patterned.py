@@ -31,6 +31,7 @@ from jorip.parts.attention.sparse.run import run
 
 _SHORT = 128  # rows up to which all pairs are computed: tiles have nothing to save there
 _TILE = 64  # rows of a tile where the pattern has no grain of its own
+_KEPT = 512  # rows up to which masks of all pairs are kept for the next call: 256 KiB, or as much for each head
 _SPAN = 512  # rows up to which path lengths are counted, pair by pair
 
 
@@ -97,6 +98,15 @@ def program_of(pattern: Pattern, length: int, heads: int, causal: bool, seed: in
     """For sequences of the same length, or where the length does not matter; nobody is marked."""
     n = torch.tensor([length], device=device)
     return compile(pattern, Situation(n, length, heads, causal, seed, unmarked(pattern, n)), tile_rows(pattern), masks)
+
+
+@lru_cache(16)
+def mask_of(pattern: Pattern, length: int, heads: int, causal: bool, everything: bool, seed: int, device) -> Tensor:
+    """The definition for sequences that are all this long, (1, heads or 1, length, length) bool; everything: what is
+    later is hidden only where the pattern hides it."""
+    n, place = torch.tensor([0 if causal else length], device=device), torch.arange(length, device=device)[None]
+    allowed = seen(pattern, Situation(n, length, heads, causal, seed, {}), place, place)
+    return allowed if everything else allowed & (place <= place.T)
 
 
 def tile_rows(pattern: Pattern) -> int:
@@ -221,6 +231,12 @@ class SparseAttention(MechanismModule):
     def mask(self, q_at, k_at, ctx: Context) -> Mask:
         name = ("pattern", self.pattern, self.seed if self.pattern.uses_length else 0, id(q_at), id(k_at))
         if name not in ctx.shared:
+            same = q_at is k_at and q_at.start is None and q_at.full and not tags(self.pattern)
+            if same and q_at.longest <= _KEPT and isinstance(ctx.mask, Causal | Everything):
+                seed, device = self.seed if self.pattern.uses_length else 0, str(q_at.lengths.device)
+                shown = mask_of(self.pattern, q_at.longest, self.heads, self.causal, ctx.mask.everything, seed, device)
+                ctx.shared[name] = q_at, k_at, Shown(shown.expand(q_at.batch, *shown.shape[1:]))
+                return ctx.shared[name][2]
             n = torch.zeros_like(q_at.total) if self.causal else q_at.total
             s = Situation(n, k_at.longest, self.heads, self.causal, self.seed, {})
             marks = (self.marks(q_at), self.marks(k_at)) if tags(self.pattern) else ({}, {})
