@@ -108,10 +108,8 @@ NODE_SITES = [
 def model(mixer: Mixer, causal: bool, dtype=torch.float64, **changes) -> Model:
     """Three layers with this mixer, as a user would build them."""
     kind = Decoder if causal else Encoder
-    more: dict[str, Any] = {"nodes": nodes(mixer, causal)} | changes
-    spec = kind(
-        vocab_size=VOCAB, d_model=WIDTH, n_layers=3, n_heads=2, max_len=LONGEST, layer=PreNorm(mixer=mixer), **more
-    )
+    more: dict[str, Any] = {"nodes": nodes(mixer, causal), "max_len": LONGEST} | changes
+    spec = kind(vocab_size=VOCAB, d_model=WIDTH, n_layers=3, n_heads=2, layer=PreNorm(mixer=mixer), **more)
     return spec.build(dtype=dtype, seed=1).eval()
 
 

@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from jorip.core.kept import kept
 from jorip.core.random import mix, mix_ints
 
 _NONE = 2**40  # beyond every block
@@ -69,7 +69,7 @@ def plan(n: Tensor, blocks: int, heads: int, pattern: Pattern, random: int, seed
     return _plan(tuple(n.tolist()), blocks, heads, pattern, random, seed, n.device)
 
 
-@lru_cache(64)
+@kept(64)
 def _plan(sizes: tuple[int, ...], blocks: int, heads: int, pattern: Pattern, random: int, seed: int, device) -> Plan:
     n = torch.tensor(sizes, dtype=torch.int64, device=device)
     base, ending = pattern.base(n, blocks)

@@ -8,13 +8,12 @@ rule, for the longest length, that also draws blocks which the window or the end
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from jorip.core.errors import ConfigError
+from jorip.core.kept import kept
 from jorip.parts.attention.sparse.block_plan import Pattern, Plan
 
 _LONG = (1024, 3072, 4096)
@@ -34,7 +33,7 @@ def plan(n: Tensor, blocks: int, heads: int, block: int, random: int, seed: int 
     return Plan(torch.stack([p.keys for p in parts]).to(n.device), torch.stack([p.whole for p in parts]).to(n.device))
 
 
-@lru_cache(maxsize=64)
+@kept(64)
 def _one(n: int, blocks: int, heads: int, block: int, random: int, seed: int | None, max_len: int) -> Plan:
     if n <= shortest(random):
         keys = torch.full((heads, blocks, _PATTERN.slots + random), -1)

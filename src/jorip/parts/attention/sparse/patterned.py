@@ -16,6 +16,7 @@ from torch import Tensor
 from jorip.core.context import Context
 from jorip.core.cost import Cost, Shape
 from jorip.core.errors import ConfigError, Refused
+from jorip.core.kept import kept
 from jorip.core.mask import Causal, Everything, Mask
 from jorip.core.random import mix_ints, salt
 from jorip.core.site import Site
@@ -93,14 +94,14 @@ def seed_of(site: Site) -> int:
     return mix_ints(salt(site.path))
 
 
-@lru_cache(64)
+@kept(64)
 def program_of(pattern: Pattern, length: int, heads: int, causal: bool, seed: int, device, masks: bool) -> Program:
     """For sequences of the same length, or where the length does not matter; nobody is marked."""
     n = torch.tensor([length], device=device)
     return compile(pattern, Situation(n, length, heads, causal, seed, unmarked(pattern, n)), tile_rows(pattern), masks)
 
 
-@lru_cache(16)
+@kept(32)
 def mask_of(pattern: Pattern, length: int, heads: int, causal: bool, everything: bool, seed: int, device) -> Tensor:
     """The definition for sequences that are all this long, (1, heads or 1, length, length) bool; everything: what is
     later is hidden only where the pattern hides it."""

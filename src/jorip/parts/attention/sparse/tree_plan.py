@@ -9,11 +9,11 @@ tiles, each of which gives it a part of its attention.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 
+from jorip.core.kept import kept
 from jorip.ops.attention import hidden
 from jorip.ops.tiles import Tiles
 from jorip.parts.attention.patterns.tree import chain
@@ -58,7 +58,7 @@ def _starts(padded: int) -> list[int]:
     return starts
 
 
-@lru_cache(16)
+@kept(16)
 def tree_plan(padded: int, near: int, causal: bool, device) -> TreePlan:
     """For a frame of so many rows, a multiple of 64."""
     chunks = torch.arange(padded // ROWS, device=device)

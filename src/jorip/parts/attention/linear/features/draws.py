@@ -7,12 +7,11 @@ together.
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import torch
 from pydantic import Field
 from torch import Tensor
 
+from jorip.core.kept import kept
 from jorip.core.random import mix_ints, salt
 from jorip.core.site import Site
 from jorip.parts.attention.linear.features.base import FeatureMap, FeatureModule
@@ -47,14 +46,11 @@ class RandomModule(FeatureModule):
         return directions(*self.drawn, like.dtype, str(like.device))
 
 
-@lru_cache(256)
+@kept(256)
 def directions(count: int, dim: int, seed: int, orthogonal: bool, dtype: torch.dtype, device: str) -> Tensor:
-    with torch.inference_mode(False):  # what is drawn in inference may serve training next
-        g = torch.Generator("cpu").manual_seed(seed)
-        w = torch.randn(count, dim, generator=g, dtype=torch.float64, device="cpu")
-        if orthogonal:
-            w = orthogonalised(w)
-        return w.to(device, dtype)
+    g = torch.Generator("cpu").manual_seed(seed)
+    w = torch.randn(count, dim, generator=g, dtype=torch.float64, device="cpu")
+    return (orthogonalised(w) if orthogonal else w).to(device, dtype)
 
 
 def orthogonalised(w: Tensor) -> Tensor:
