@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from jorip.core.cost import Cost, Shape
 from jorip.core.site import Site
 from jorip.ops.linear_attention_steps import SHORT, Channels, Chunk, Decayed, Delta, Sum
 from jorip.ops.linear_attention_whole import CACHED
 
-# pairs of one chunk that are alive at once, forwards and backwards (measured: tests/parts/attention/linear/test_costs)
-# of queries with keys, forwards and backwards, and of keys with keys
-TABLES: dict[type[Chunk], tuple[float, float, float, float]] = {
-    Sum: (1, 1.6, 0, 0),
-    Decayed: (2, 3.2, 0.4, 0.4),
-    Delta: (1, 2, 3, 2.4),
-    Channels: (0, 0, 0, 0),
+
+class Tables(NamedTuple):
+    """Pairs of one chunk that are alive at once, forwards and backwards: of queries with keys, for each head, and of
+    keys with keys, for each key head. Measured: tests/parts/attention/linear/test_costs."""
+
+    forth: float = 0
+    back: float = 0
+    forth_keys: float = 0
+    back_keys: float = 0
+
+    def alive(self, pairs: int, heads: int, key_heads: int) -> tuple[float, float]:
+        """Elements forwards and backwards."""
+        forth, back = heads * self.forth + key_heads * self.forth_keys, heads * self.back + key_heads * self.back_keys
+        return pairs * forth, pairs * back
+
+
+TABLES: dict[type[Chunk], Tables] = {
+    Sum: Tables(1, 1.6),
+    Decayed: Tables(2, 3.2, 0.4, 0.4),
+    Delta: Tables(1, 2, 3, 2.4),
+    Channels: Tables(),
 }
-_FADING = 1, 3, 0.4, 2  # more where a delta rule also has decays
+_FADED = Tables(2, 5, 3.4, 4.4)  # of a delta rule that has decays, too
 
 
 @dataclass(frozen=True)
@@ -77,12 +92,8 @@ def chunks(site: Site, shape: Shape, m: MadeOf) -> Cost:
     flipped = (outs + 2 * read + keys * (m.size if isinstance(m.step, Channels) else 1)) * (ways - 1)
     some = shape.batch * min(m.chunk, length)
     vectors = some * (site.n_heads * ((1 + m.spare) * m.size + 2 * m.dim) + site.n_kv_heads * (m.size + m.dim))
-    tables = TABLES[type(m.step)]
-    if isinstance(m.step, Delta) and m.entries > 1:
-        tables = tuple(a + b for a, b in zip(tables, _FADING))
-    forth, back = (
-        some * min(rows, length) * (site.n_heads * tables[i] + site.n_kv_heads * tables[i + 2]) for i in (0, 1)
-    )
+    tables = _FADED if isinstance(m.step, Delta) and m.entries > 1 else TABLES[type(m.step)]
+    forth, back = tables.alive(some * min(rows, length), site.n_heads, site.n_kv_heads)
     return Cost(
         linear=ways * (queries + keys) * m.feature_macs + shape.rows * m.entry_macs,
         mixing=ways * mixing,
