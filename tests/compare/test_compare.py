@@ -120,6 +120,7 @@ def test_what_is_kept_of_a_comparison_elsewhere_repeats_it(done, tmp_path, monke
     shutil.copyfile(done.folder / "results.json", tmp_path / "one.json")
     again = run("one.run.json", seeds=1, launch=here)
     assert again.folder == Path("runs", "compare", "one-again") and again.plan.seeds == [0]
+    assert "1 seed: three or more are needed to tell a difference from chance" in again.plan.notes
     assert again.reproduction == {"numbers": 12, "same": 12, "largest_difference": 0.0, "where": None}
     assert run("two.run.json", seeds=1, launch=here).reproduction is None  # beside it are no results
     with pytest.raises(ConfigError, match="at least one seed is needed, found 0"):

@@ -85,13 +85,12 @@ def show_plan(recipe: str, overrides: list[str], out: Path | None, asked: dict[s
     from dataclasses import asdict
 
     from jorip.compare.plan import Plan, is_plan
-    from jorip.compare.resolve import numbered
+    from jorip.compare.resolve import reseed
     from jorip.compare.run import RUNS, planned
     from jorip.tasks.config import load_config
 
     if is_plan(recipe):
-        plan = Plan.read(Path(recipe))
-        plan.seeds = plan.seeds if asked["seeds"] is None else numbered(asked["seeds"])
+        plan = reseed(Plan.read(Path(recipe)), asked["seeds"])
     else:
         name = Path(recipe).stem
         plan = planned(name, load_config(recipe, overrides), out or RUNS / name, say=say, **asked)

@@ -190,6 +190,13 @@ def numbered(seeds: int) -> list[int]:
     return list(range(seeds))
 
 
+def reseed(plan: Plan, seeds: int | None) -> Plan:
+    """The plan with so many seeds, and what there is to say about that; None = as it is."""
+    if seeds is not None:
+        plan.seeds, plan.notes = numbered(seeds), notes(plan.variants, seeds)
+    return plan
+
+
 def notes(planned: Sequence[Planned], seeds: int) -> list[str]:
     """What a reader should know about the comparison itself."""
     found = []

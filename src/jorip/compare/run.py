@@ -15,7 +15,7 @@ from jorip.compare.budget import Budget
 from jorip.compare.child import MEASURES, run_folder
 from jorip.compare.plan import FILE, Plan, Planned, is_plan
 from jorip.compare.reproduce import compared
-from jorip.compare.resolve import locked, numbered, request, resolve
+from jorip.compare.resolve import locked, request, reseed, resolve
 from jorip.compare.results import RESULTS, Comparison, collect
 from jorip.compare.variants import variants as variants_of
 from jorip.compare.write import write
@@ -66,8 +66,7 @@ def run(
         file = Path(str(recipe))
         before, again = original(file)
         folder = Path(out) if out is not None else again
-        plan = repeated(file, folder, say)
-        plan.seeds = plan.seeds if seeds is None else numbered(seeds)
+        plan = reseed(repeated(file, folder, say), seeds)
         return finish(folder, plan, say, launch, repeats=None if folder == file.parent else before)
     config = recipe if isinstance(recipe, RunConfig) else load_config(str(recipe), list(overrides))
     name = config.task if isinstance(recipe, RunConfig) else Path(str(recipe)).stem
@@ -97,8 +96,7 @@ def planned(
     amount, found = Budget.parse(budget), variants_of(dict(vary or {}), variants)
     if not (folder / FILE).is_file():
         return resolve(name, config, found, amount, seeds, unequal, say)
-    plan = Plan.read(folder / FILE)
-    plan.seeds = numbered(seeds)
+    plan = reseed(Plan.read(folder / FILE), seeds)
     asked = json.loads(json.dumps(request(locked(config, amount), found, amount, unequal)))
     if lines := list(differences(plan.asked, asked)):
         raise ConfigError(
