@@ -122,7 +122,8 @@ def decays(log: Tensor, count: int, diagonal: int = 0) -> tuple[Tensor, Tensor, 
     later = torch.ones(c, c, dtype=torch.bool, device=log.device).triu_(diagonal + 1)
     within = (total - total.transpose(1, 2)).masked_fill(later, float("-inf")).exp()
     times = count // c if c else 1
-    return total, within.repeat(1, times, 1), total.exp().repeat(1, times, 1)
+    since = total.exp()
+    return (total, within, since) if times == 1 else (total, within.repeat(1, times, 1), since.repeat(1, times, 1))
 
 
 class Channels(Chunk):

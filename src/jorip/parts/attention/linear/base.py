@@ -86,7 +86,7 @@ class Folding(Mechanism, abstract=True):
             entries=rule.kept,
             copies=features.copies,
             spare=features.spare,
-            finishes=0 if finish is None else 1 + 2 * finish.gated,
+            finishes=0 if finish is None else 1 + finish.gated,
         )
         return one_sum(site, shape, made_of) if not site.causal and not rule.ordered else chunks(site, shape, made_of)
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from jorip.core.cost import Cost, Shape
 from jorip.core.site import Site
+from jorip.ops.head_norm import CACHED as FINISHED
 from jorip.ops.linear_attention_steps import SHORT, Channels, Chunk, Decayed, Delta, Sum
 from jorip.ops.linear_attention_whole import CACHED
 
@@ -30,8 +31,9 @@ TABLES: dict[type[Chunk], Tables] = {
     Sum: Tables(1, 1.6),
     Decayed: Tables(2, 3.2, 0.4, 0.4),
     Delta: Tables(1, 2, 3, 2.4),
-    Channels: Tables(),
+    Channels: Tables(1),
 }
+_FIXED = Tables(2, 1.2, 0.4, 0.4)  # of decays that are not learnt
 _FADED = Tables(2, 5, 3.4, 4.4)  # of a delta rule that has decays, too
 
 
@@ -39,7 +41,7 @@ _FADED = Tables(2, 5, 3.4, 4.4)  # of a delta rule that has decays, too
 class MadeOf:
     """size, dim: of the state of one key head; feature_macs: for one row and head, entry_macs for one row; entries:
     what the rule keeps for one row and key head; copies of queries and keys that the map keeps, spare ones of features
-    while it works; copies of outputs that the finish keeps."""
+    while it works; finishes: gradients that a finish makes, of outputs and their gates, 0 = it has none."""
 
     size: int
     dim: int
@@ -67,10 +69,10 @@ def one_sum(site: Site, shape: Shape, m: MadeOf) -> Cost:
     return Cost(
         linear=(queries + keys) * m.feature_macs,
         mixing=m.size * m.dim * (queries + keys),
-        activations=outs + state + m.copies * (outs + read) + m.finishes * outs,
+        activations=outs + state + m.copies * (outs + read),
         path=1,
         sequential=1,
-        work=int(outs * (1 + (m.finishes > 0)) + state + copies * features + 2 * at_once * m.dim),
+        work=int(outs + state + copies * features + 2 * at_once * m.dim),
         back=2 * read + 3 * state + (3 + 2 * m.spare) * features + at_once * m.dim,
     )
 
@@ -92,14 +94,21 @@ def chunks(site: Site, shape: Shape, m: MadeOf) -> Cost:
     flipped = (outs + 2 * read + keys * (m.size if isinstance(m.step, Channels) else 1)) * (ways - 1)
     some = shape.batch * min(m.chunk, length)
     vectors = some * (site.n_heads * ((1 + m.spare) * m.size + 2 * m.dim) + site.n_kv_heads * (m.size + m.dim))
-    tables = _FADED if isinstance(m.step, Delta) and m.entries > 1 else TABLES[type(m.step)]
+    tables = TABLES[type(m.step)]
+    if isinstance(m.step, Delta) and m.entries > 1:
+        tables = _FADED
+    elif isinstance(m.step, Decayed) and m.entries == 1:
+        tables = _FIXED
     forth, back = tables.alive(some * min(rows, length), site.n_heads, site.n_kv_heads)
+    finished, few = outs * (m.finishes > 0), min(outs, FINISHED) * (m.finishes > 0)
+    folding = made + flipped + outs * ways + 2 * state + vectors + forth
+    unfolding = (ways - 1) * outs - finished + 2 * read + entries + 3 * (state + vectors) + back
     return Cost(
         linear=ways * (queries + keys) * m.feature_macs + shape.rows * m.entry_macs,
         mixing=ways * mixing,
-        activations=outs + made + flipped + m.finishes * outs + ways * count * state,
+        activations=outs + made + flipped + finished + ways * count * state,
         path=1,
         sequential=count,
-        work=int(made + flipped + outs * ((m.finishes > 0) + ways) + 2 * state + vectors + forth),
-        back=int((ways - 1 - m.finishes) * outs + 2 * read + entries + 3 * (state + vectors) + back),
+        work=int(max(folding, outs + finished + (1 + m.finishes) * few)),
+        back=int(max(unfolding, m.finishes * outs + (5 * m.finishes - 4) * few)),
     )

@@ -5,10 +5,10 @@ The norms have no weights: the projection that follows would take them up.
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from jorip.core.site import Site
+from jorip.ops.head_norm import head_norm
 from jorip.parts.attention.base import Stream
 
 
@@ -28,6 +28,4 @@ class Finish(nn.Module):
 
     def forward(self, y: Tensor, s: dict[str, Tensor]) -> Tensor:
         """(batch, heads, length, dim) -> the same."""
-        norm = F.layer_norm if self.centred else F.rms_norm
-        y = norm(y, y.shape[-1:], eps=self.eps)
-        return y * F.silu(s["swish"]) if self.gated else y
+        return head_norm(y, s["swish"] if self.gated else None, self.centred, self.eps)
