@@ -1,5 +1,7 @@
 """Memory that costs promise is what is measured: what autograd keeps, and the most that lives at once."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -14,7 +16,7 @@ from jorip.core.random import Key
 from jorip.parts.attention.full import Full
 from jorip.parts.attention.patterns.band import Band, Dilated
 from jorip.parts.attention.patterns.random import Random
-from jorip.parts.attention.sparse.big_bird import BigBird
+from jorip.parts.attention.sparse.big_bird import BigBird, seen_by_all
 from jorip.parts.attention.sparse.longformer import Longformer
 from jorip.parts.attention.sparse.sliding_window import SlidingWindow
 from jorip.parts.attention.sparse.sparse import Sparse
@@ -83,6 +85,8 @@ MODELS = {
     "queries_normed_and_rotated": decoder(mixing(MultiHead(qk_norm=LayerNorm())), position=Rotary()),
     "alibi": decoder(position=Alibi()),
     "t5": decoder(position=RelativeBias()),
+    "alibi_both_ways": encoder(Tagger(), position=Alibi()),
+    "t5_both_ways": encoder(Tagger(), position=RelativeBias()),
     "gpt2": decoder(PreNorm(feed_forward=Dense(activation="gelu_tanh")), position=Learned()),
     "lstm": decoder(mixing(Lstm())),
     "lstm_both_ways": encoder(Tagger(), mixing(Lstm(d_hidden=48))),
@@ -202,11 +206,15 @@ def test_peaks_of_a_made_up_tree():
     assert tree.peak_inference(1) == max(30, 4 + 1 + 20)
     assert tree.peak_training(1) == max(30, 1 + 10 + 20, 1 + 16 + 9, 16 + 9, 10 + 4 + 5, 4 + 3)
     assert tree.memory(4).inference == 4 * (7 + 30)
+    held = CostTree({"a": replace(a, held=50), "b": replace(b, held=50, lasting=9)}, total_parameters=7)
+    assert held.memory(1).activations == tree.memory(1).activations + 50  # the same table
+    assert held.peak_training(1) == 50 + max(16 + 9, 10 + 4 + 5)
+    assert held.peak_inference(1) == 4 + 1 + 9 + 20
     tied = CostTree({"a": a, "b": b}, total_parameters=90, gradients={"b": 90}, again={"a": 90})
     assert tied.peak_training(1) == 3 * 90  # the second gradient of a shared table, and the sum
 
 
-@pytest.mark.parametrize("batch, length, kv", [(1, 600, 4), (1, 2048, 4), (2, 1024, 4), (1, 1000, 2)])
+@pytest.mark.parametrize("batch, length, kv", [(1, 512, 4), (1, 600, 4), (1, 2048, 4), (2, 1024, 4), (1, 1000, 2)])
 @pytest.mark.parametrize(
     "mechanism",
     [
@@ -216,6 +224,7 @@ def test_peaks_of_a_made_up_tree():
         SparseTransformer(factors="strided", stride=32),  # two orders of the rows
         BigBird(block=32),  # and rows that read everything
         BigBird(block=56),  # 600 rows: all pairs, and a bias
+        BigBird(block=64),  # 512 rows: a bias that is kept
         Longformer(window=64, first=5),  # with projections of their own
         Longformer(window=16, first=4, dilation=(2,)),  # and rows in another order
         Sparse(pattern=Random(count=16)),  # single edges alone
@@ -224,12 +233,14 @@ def test_peaks_of_a_made_up_tree():
     ids=lambda m: m.kind,
 )
 def test_tiles(mechanism, batch, length, kv):
-    """Every score of one step or of many; the backward has the log-sum-exp only."""
+    """Every score of one step or of many; the backward has the log-sum-exp only. Each call is a first one, which makes
+    what is kept for the next."""
     spec = encoder(Tagger(), mixing(MultiHead(mechanism=mechanism)), max_len=2048, n_kv_heads=kv)
     model, ids = spec.build(seed=0), torch.zeros(batch, length, dtype=torch.int64)
     said = spec.cost(Shape(batch, length)).memory()
 
     def call(grad=True):
+        seen_by_all.cache_clear()
         with torch.set_grad_enabled(grad):
             return model(ids, targets=ids if grad else None)
 

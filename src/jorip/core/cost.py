@@ -48,6 +48,8 @@ class Cost:
     back         the same for the backward, beside the activations and the parameters' gradients; 0 = likewise
     copies       of its inputs, those that it keeps as copies of its own, so that the given ones are free again
     shared       made once for later parts and alive until the forward pass ends, not kept by the backward
+    held         of what is shared, what the part's backward keeps after all; the same for all parts, so it counts once
+    lasting      kept by the process for the next call, so alive from then on, also without gradients
     stays        alive after the part in a forward pass without gradients, until its stack is done
     """
 
@@ -62,12 +64,15 @@ class Cost:
     back: int = 0
     copies: int = 0
     shared: int = 0
+    held: int = 0
+    lasting: int = 0
     stays: int = 0
 
     def __add__(self, other: Cost) -> Cost:
-        """All add except work and back, of which the larger is needed."""
+        """All add except work, back and held, of which the larger is needed."""
         sums = {f: getattr(self, f) + getattr(other, f) for f in self.__dataclass_fields__}
-        return Cost(**sums | {"work": max(self.working, other.working), "back": max(self.going_back, other.going_back)})
+        largest = {"work": max(self.working, other.working), "back": max(self.going_back, other.going_back)}
+        return Cost(**sums | largest | {"held": max(self.held, other.held)})
 
     @property
     def macs(self) -> int:
@@ -144,7 +149,7 @@ class CostTree:
             parameters=weights,
             gradients=weights,
             optimizer=self.total_parameters * MOMENTS,
-            activations=total.kept(width),
+            activations=total.kept(width) + total.held * width,
             state=total.state * width,
             inference=weights + self.peak_inference(width),
             training=weights + self.peak_training(width),
@@ -154,8 +159,9 @@ class CostTree:
         """Bytes beside the parameters: what earlier parts left alive and the part at work."""
         alive = most = 0
         for cost in self.parts.values():
-            most = max(most, alive + cost.shared + cost.working)
-            alive += cost.shared + cost.stays
+            alive += cost.shared + cost.lasting
+            most = max(most, alive + cost.working)
+            alive += cost.stays
         return most * width
 
     def peak_training(self, width: int) -> int:
@@ -169,6 +175,7 @@ class CostTree:
             kept += cost.kept(width)
         last = next(reversed(self.parts.values()), Cost())  # its loss is made before what is shared is free
         most, made = max(most, shared + kept + last.going_back * width), 0
+        kept += self.total.held * width
         for path, cost in reversed(self.parts.items()):
             most = max(most, kept + made + cost.going_back * width)
             kept -= cost.kept(width)

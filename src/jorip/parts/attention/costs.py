@@ -26,6 +26,7 @@ def all_pairs(site: Site, shape: Shape, dropout: float = 0.0, mask: int = 0) -> 
     pairs, bias = shape.batch * table, shape.bias
     short = 1 < shape.length <= SHORT and 1 < keys <= SHORT
     spread, batched = 2 * read if site.n_heads > site.n_kv_heads else 0, shape.batch > 1
+    hides = site.causal or bool(mask)  # what is hidden goes into a copy of a bias, blind rows out of the answer
     own = bool(dropout) or short or bias == "learned"  # has copies of the streams, where a batch cannot be a view
     left = own and (batched or (spread > 0 and shape.rotated))  # all streams are others than what was projected
     if dropout:
@@ -34,7 +35,7 @@ def all_pairs(site: Site, shape: Shape, dropout: float = 0.0, mask: int = 0) -> 
         kept, back = pairs, 2 * pairs + outs + read
     elif bias == "learned":
         kept, back = pairs, 2 * pairs + outs + 2 * read
-    elif bias == "fixed":
+    elif bias == "fixed" and hides:
         kept, back = rows + outs + pairs, 3 * outs + 2 * read
     else:
         kept, back = rows + mask, 2 * outs + 2 * read
@@ -42,14 +43,16 @@ def all_pairs(site: Site, shape: Shape, dropout: float = 0.0, mask: int = 0) -> 
         tables = 2 if bias == "none" and not (mask and batched) else 3
         work = tables * pairs + (2 if batched else 1) * outs + spread + mask // 4
     else:
-        work = outs + rows + (mask if bias == "none" else pairs + 2 * outs)
+        making = shape.length * keys * {"none": 0, "fixed": 1, "learned": 2}[bias]  # offsets, before there are answers
+        work = max(outs + rows + (mask if bias == "none" else (pairs + 2 * outs) * hides), making)
     return Cost(
         mixing=2 * pairs * site.head_dim,  # scores and values
         activations=kept + outs + (spread if own and not left else 0),
         path=1,
         sequential=1,
         work=work,
-        back=back + (2 * table if bias == "learned" else 0),
+        back=back + (2 * table if bias == "learned" and hides else 0),
+        held=0 if hides or own or bias == "none" else table,
         copies=outs + 2 * read if left else 0,
     )
 

@@ -38,9 +38,9 @@ class AlibiPosition(PositionModule):
         return f"heads={len(self.slopes)}"
 
     def bias(self, q_at, k_at, ctx):
-        offsets = k_at.grid_order[:, None, None, :] - q_at.grid_order[:, None, :, None]
-        slopes = torch.tensor(self.slopes, device=offsets.device, dtype=torch.float32)
-        return offsets.abs_().float() * -slopes[:, None, None]
+        q, k = q_at.grid_order.float(), k_at.grid_order.float()
+        slopes = torch.tensor(self.slopes, device=q.device, dtype=torch.float32)
+        return (k[:, None, None, :] - q[:, None, :, None]).abs_() * -slopes[:, None, None]
 
 
 def slopes(heads: int, exponent: float = 8.0) -> tuple[float, ...]:

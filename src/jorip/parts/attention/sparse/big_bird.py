@@ -17,6 +17,7 @@ from torch import Tensor
 from jorip.core.context import Context
 from jorip.core.cost import Cost, Shape
 from jorip.core.errors import Refused
+from jorip.core.kept import kept
 from jorip.core.layout import Layout
 from jorip.core.random import mix_ints, salt
 from jorip.core.site import Site
@@ -27,6 +28,8 @@ from jorip.parts.attention.base import Mechanism, MechanismModule, score_bias
 from jorip.parts.attention.costs import Tiled, all_pairs, tiled
 from jorip.parts.attention.sparse import block_plan, hugging_face_plan
 from jorip.parts.attention.sparse.block_plan import Pattern, Plan
+
+_KEPT = 512  # rows up to which what is chosen of all pairs is kept for the next call: 1 MiB for each head
 
 
 class BigBird(Mechanism):
@@ -85,8 +88,11 @@ class BigBird(Mechanism):
             return all_pairs(site, shape)
         path = 2 if self.global_blocks else -(-(blocks - 1) // max(self.window // 2, 1))
         if blocks <= self.saves_from:  # all pairs, and what is chosen of them as a bias
-            cost = all_pairs(site, shape._replace(bias="fixed"))
-            return replace(cost, work=cost.work + shape.batch * site.n_heads * shape.length**2, path=path)
+            cost, table = all_pairs(site, shape), site.n_heads * (blocks * self.block) ** 2
+            kept = shape.length <= _KEPT
+            table *= 1 if kept else shape.batch
+            more = {"lasting": table} if kept else {"work": cost.work + table}
+            return replace(cost, activations=cost.activations + table, path=path, **more)
         rows, slots = blocks * self.block, self.pattern.slots + self.random
         tiles = Tiled(rows * slots * self.block, rows, rows=self.block)
         whole = min(self.global_blocks, blocks) * self.block
@@ -169,20 +175,41 @@ class BigBirdAttention(MechanismModule):
     def bias(self, q: Tensor, q_at, k_at, ctx: Context) -> Tensor | None:
         """(batch, heads, q, k): the definition, the logarithm of how often a key counts, with the position's bias; None
         where every key counts once."""
+        bias, spec = score_bias(q_at, k_at, ctx), self.spec
         frame, lengths = self.frame(q_at)
-        counts, bias = self.plan(frame, lengths).counts(), score_bias(q_at, k_at, ctx)
+        sizes = -(-lengths // spec.block)
+        if spec.plan == "paper" and 0 < q_at.longest <= _KEPT and bool((sizes == sizes[0]).all()):
+            chosen = (int(sizes[0]), q_at.longest, self.heads, spec.pattern, spec.random, self.seed, spec.block)
+            seen = seen_by_all(*chosen, q.dtype, str(q.device))
+        else:
+            seen = self.seen(q, q_at, frame, lengths)
+        return bias if seen is None else seen if bias is None else seen + bias
+
+    def seen(self, q: Tensor, q_at, frame: Layout, lengths: Tensor) -> Tensor | None:
+        """Without the position's bias, for any plan and any lengths."""
+        counts = self.plan(frame, lengths).counts()
         if bool((counts == 1).all()):
-            return bias
+            return None
         seen = counts.to(q.dtype).log()
         if frame.slots is None or self.spec.plan == "paper":  # blocks are cut where the rows lie
-            seen = spread(seen, self.spec.block)[:, :, : q_at.longest, : q_at.longest]
-        else:
-            width, slots = max(frame.longest, 1), frame.slots
-            of = q_at.grid(slots % width) // self.spec.block
-            sample = torch.arange(q_at.batch, device=of.device)[:, None, None, None]
-            head = torch.arange(self.heads, device=of.device)[None, :, None, None]
-            seen = seen[sample, head, of[:, None, :, None], of[:, None, None, :]]
-        return seen if bias is None else seen + bias
+            return spread(seen, self.spec.block)[:, :, : q_at.longest, : q_at.longest]
+        width, slots = max(frame.longest, 1), frame.slots
+        of = q_at.grid(slots % width) // self.spec.block
+        sample = torch.arange(q_at.batch, device=of.device)[:, None, None, None]
+        head = torch.arange(self.heads, device=of.device)[None, :, None, None]
+        return seen[sample, head, of[:, None, :, None], of[:, None, None, :]]
+
+
+@kept(16)
+def seen_by_all(
+    n: int, length: int, heads: int, pattern: Pattern, random: int, seed: int, block: int, dtype, device
+) -> Tensor | None:
+    """(1, heads, length, length): 0 where the paper's plan for n blocks reads, -inf elsewhere; None where it reads
+    everything."""
+    counts = block_plan.plan(torch.tensor([n], device=device), n, heads, pattern, random, seed).counts()
+    if bool((counts == 1).all()):
+        return None
+    return spread(counts.to(dtype).log(), block)[:, :, :length, :length]
 
 
 def spread(x: Tensor, block: int) -> Tensor:
