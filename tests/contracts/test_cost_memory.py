@@ -15,9 +15,12 @@ from jorip.core.layout import Rows
 from jorip.core.random import Key
 from jorip.parts.attention.full import Full
 from jorip.parts.attention.patterns.band import Band, Dilated
+from jorip.parts.attention.patterns.blocks import Blocks
 from jorip.parts.attention.patterns.random import Random
 from jorip.parts.attention.sparse.big_bird import BigBird, seen_by_all
+from jorip.parts.attention.sparse.local import Local
 from jorip.parts.attention.sparse.longformer import Longformer
+from jorip.parts.attention.sparse.patterned import _stairs_of
 from jorip.parts.attention.sparse.sliding_window import SlidingWindow
 from jorip.parts.attention.sparse.sparse import Sparse
 from jorip.parts.attention.sparse.sparse_transformer import SparseTransformer
@@ -212,6 +215,28 @@ def test_peaks_of_a_made_up_tree():
     assert held.peak_inference(1) == 4 + 1 + 9 + 20
     tied = CostTree({"a": a, "b": b}, total_parameters=90, gradients={"b": 90}, again={"a": 90})
     assert tied.peak_training(1) == 3 * 90  # the second gradient of a shared table, and the sum
+
+
+@pytest.mark.parametrize("batch, length, kv", [(1, 512, 4), (3, 300, 4), (1, 400, 2), (1, 1000, 4)])
+@pytest.mark.parametrize(
+    "mechanism",
+    [SparseTransformer(), SparseTransformer(executor="dense"), Local(window=256), Sparse(pattern=Blocks())],
+    ids=lambda m: m.kind,
+)
+def test_a_few_hundred_rows_of_a_causal_stack(mechanism, batch, length, kv):
+    """In stairs, or in tiles where they pay. Each call is a first one, which makes what is kept for the next."""
+    spec = decoder(mixing(MultiHead(mechanism=mechanism)), max_len=1000, n_kv_heads=kv)
+    model, ids = spec.build(seed=0), torch.zeros(batch, length, dtype=torch.int64)
+    said = spec.cost(Shape(batch, length)).memory()
+
+    def call(grad=True):
+        _stairs_of.cache_clear()
+        with torch.set_grad_enabled(grad):
+            return model(ids, targets=ids if grad else None)
+
+    near(said.activations, kept(model, call)[0], 0.08)
+    near(said.training - said.parameters, peak(lambda: call().loss[0].backward()))
+    near(said.inference - said.parameters, peak(lambda: call(False)))
 
 
 @pytest.mark.parametrize("batch, length, kv", [(1, 512, 4), (1, 600, 4), (1, 2048, 4), (2, 1024, 4), (1, 1000, 2)])

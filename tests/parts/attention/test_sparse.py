@@ -303,3 +303,32 @@ def test_masks_of_short_rows_are_made_once_and_are_the_definition(causal):
     close(got[0], want[0])
     if causal:
         close(got[1:, :-2], want[1:, :-2])
+
+
+CAUSAL = [
+    SparseTransformer(),
+    SparseTransformer(stride=32, count=8),
+    Sparse(pattern=Band(left=3) | Global(first=2)),
+    Sparse(pattern=Random(count=2)),
+    Sparse(pattern=Global(first=1)),
+    Local(window=100),
+    Local(window=200),
+]
+
+
+@pytest.mark.parametrize("length", [129, 300, 512, 513])
+@pytest.mark.parametrize("spec", CAUSAL, ids=str)
+def test_a_few_hundred_rows_of_a_causal_stack_are_the_definition(spec, length):
+    """In stairs or in tiles, and beside sequences that are shorter, where stairs do not fit: values and gradients."""
+    here, ctx = at(True), context(at(True))
+    module = spec.build(here)
+    for lengths in ((length,), (length, length), (length, 7)):
+        where, g = Layout.of(torch.tensor(lengths)), torch.Generator().manual_seed(length)
+        size = (len(lengths), here.n_heads, length, here.head_dim)
+        s = {n: torch.randn(size, generator=g, dtype=torch.float64, requires_grad=True) for n in "qkv"}
+        found, want = module(s, where, where, {}, ctx)[0], module.weights(s, where, where, ctx) @ s["v"]
+        real = where.real[:, None, :, None]
+        close(found * real, want * real)
+        gy = want.detach().cos() * real
+        for a, b in zip(torch.autograd.grad(found, s.values(), gy), torch.autograd.grad(want, s.values(), gy)):
+            close(a, b)

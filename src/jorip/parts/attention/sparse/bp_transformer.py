@@ -99,7 +99,7 @@ class TreeAttention(SparseAttention):
         super().__init__(Tree(near=near), site, site.head_dim**-0.5, executor)
         self.near = near
 
-    def programs(self, q_at, k_at, ctx: Context) -> None:
+    def programs(self, s, q_at, k_at, ctx: Context) -> None:
         """None of those that any pattern has."""
 
     def forward(self, s, q_at, k_at, carry, ctx: Context):

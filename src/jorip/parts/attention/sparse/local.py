@@ -20,7 +20,8 @@ from jorip.core.errors import Refused
 from jorip.core.mask import Band, Causal, Everything
 from jorip.core.random import drop_scale, uniform_bits
 from jorip.core.site import Site
-from jorip.ops.attention import attend, attend_reference, attention_weights, shared_heads
+from jorip.ops.attention import SHORT, attend, attend_reference, attention_weights, shared_heads
+from jorip.ops.band import ROWS
 from jorip.ops.dropout import Dropout
 from jorip.parts.attention.base import Mechanism, MechanismModule, score_bias
 from jorip.parts.attention.costs import all_pairs, tiled
@@ -68,11 +69,11 @@ class Local(Mechanism):
         """Of the pairs that are computed, the hidden ones at the edges of blocks included."""
         before, after = self.reach(site)
         path = max(1, -(-(shape.length - 1) // max(before, 1)))
-        if shape.bias != "none" or not is_long(shape.length, before, after):
-            return replace(all_pairs(site, shape, self.dropout, mask=shape.batch * shape.length**2), path=path)
-        if not self.dropout:
+        if shape.bias == "none" and not self.dropout and saves(shape.length, before, after):
             program = program_of(near(before, after), shape.length, 1, site.causal, 0, "cpu", False)
             return replace(tiled(site, shape, *program.parts(shape.length)), path=path)
+        if shape.bias != "none" or not is_long(shape.length, before, after):
+            return replace(all_pairs(site, shape, self.dropout, mask=shape.batch * shape.length**2), path=path)
         size, width = block_size(before), site.n_heads * site.head_dim
         pairs = -(-shape.length // size) * size * (size + before + after)
         kept = 2 * shape.rows * width + shape.batch * site.n_heads * pairs
@@ -96,6 +97,13 @@ def is_long(length: int, before: int, after: int) -> bool:
     return 2 * (block_size(before) + before + after) <= length
 
 
+def saves(length: int, before: int, after: int) -> bool:
+    """Whether tiles (`ops/band`) are faster than all pairs with a mask: where blocks are, and where rows see only what
+    is before them already with three quarters of all pairs, of which half are hidden anyway."""
+    causal = not after and length > SHORT and 4 * (ROWS + before) <= 3 * length
+    return causal or is_long(length, before, after)
+
+
 class LocalAttention(MechanismModule):
     """keeps: rows that decoding holds, None where there is no decoding."""
 
@@ -112,7 +120,7 @@ class LocalAttention(MechanismModule):
         drops = self.training and self.dropout.p and ctx.key is not None
         keys = q_at.grid(ctx.row_keys(q_at)) if drops else None
         cut = None
-        if keys is None and bias is None and simple and q_at is k_at and is_long(q_at.longest, self.before, self.after):
+        if keys is None and bias is None and simple and q_at is k_at and saves(q_at.longest, self.before, self.after):
             return self.tiles(s, q_at), carry
         if simple and bias is None and is_long(q_at.longest, self.before, self.after):
             cut = Blocks(q_at.longest, block_size(self.before), self.before, self.after)

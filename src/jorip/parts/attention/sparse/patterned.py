@@ -6,6 +6,7 @@ The definition is a mask over all pairs. Where the pattern allows few of them it
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
@@ -21,7 +22,9 @@ from jorip.core.mask import Causal, Everything, Mask
 from jorip.core.random import mix_ints, salt
 from jorip.core.site import Site
 from jorip.core.state import State
-from jorip.ops.attention import attend, attention_weights, shared_heads
+from jorip.ops.attention import attend, attention_weights, hidden, shared_heads
+from jorip.ops.fused import has_fused
+from jorip.ops.stairs import attend_stairs, pairs
 from jorip.parts.attention.base import Mechanism, MechanismModule, score_bias
 from jorip.parts.attention.costs import Tiled, all_pairs, tiled
 from jorip.parts.attention.patterns.base import Pattern
@@ -74,10 +77,23 @@ class Patterned(Mechanism, abstract=True):
             pattern, shape.length, site.causal, site.n_heads, seed_of(site) if pattern.uses_length else 0
         )
         if groups is None:
-            of_heads = site.n_heads if len(pattern.groups) > 1 or pattern.uses_length else 1
-            return replace(all_pairs(site, shape, mask=shape.batch * of_heads * shape.length**2), path=path)
+            return replace(self.whole_cost(site, shape), path=path)
         costs = [tiled(site, shape, parts, whole, len(groups)) for parts, whole in groups]
         return replace(sum(costs[1:], costs[0]), path=path)
+
+    def whole_cost(self, site: Site, shape: Shape) -> Cost:
+        """Where no tiles are computed."""
+        pattern, square = self.at(site), shape.length**2
+        if shape.bias == "none" and self.climbs(site, shape.length):
+            cost, mixing = all_pairs(site, shape), 2 * shape.batch * site.n_heads * site.head_dim * pairs(shape.length)
+            return replace(cost, mixing=mixing, held=square, lasting=square * (site.index == 0))
+        of_heads = 1 if is_same_for_heads(pattern) else site.n_heads
+        return all_pairs(site, shape, mask=shape.batch * of_heads * square)
+
+    def climbs(self, site: Site, length: int) -> bool:
+        """Whether there are stairs instead of all pairs."""
+        fits = self.executor == "auto" and site.causal and site.n_heads == site.n_kv_heads
+        return fits and stairs_of(self.at(site), length, "cpu", torch.float32) is not None
 
     def tiles(self, site: Site, length: int) -> list[tuple[list[Tiled], int]] | None:
         """For each group of heads the sets of tiles and how many rows read everything; None where all pairs are
@@ -86,7 +102,7 @@ class Patterned(Mechanism, abstract=True):
         heads = site.n_heads // len(pattern.groups)
         seeds = [group_seed(seed_of(site), i) if p.uses_length else 0 for i, p in enumerate(pattern.groups)]
         programs = [program_of(p, length, heads, site.causal, s, "cpu", False) for p, s in zip(pattern.groups, seeds)]
-        dense = all(is_dense(p, length, self.executor) for p in programs)
+        dense = all_dense(programs, length, self.executor, lambda: self.climbs(site, length))
         return None if dense else [p.parts(length) for p in programs]
 
 
@@ -110,17 +126,37 @@ def mask_of(pattern: Pattern, length: int, heads: int, causal: bool, everything:
     return allowed if everything else allowed & (place <= place.T)
 
 
+def is_same_for_heads(pattern: Pattern) -> bool:
+    return len(pattern.groups) == 1 and not pattern.uses_length
+
+
+def stairs_of(pattern: Pattern, length: int, device: str, dtype: torch.dtype) -> Tensor | None:
+    """What `ops/stairs` adds to the scores of a causal stack, (length, length); None where it is not for it: too short
+    or too long an input, marks, heads that differ, rows that see nothing."""
+    if not _SHORT < length <= _KEPT or tags(pattern) or not is_same_for_heads(pattern):
+        return None
+    return _stairs_of(pattern, length, device, dtype)
+
+
+@kept(32)
+def _stairs_of(pattern: Pattern, length: int, device: str, dtype: torch.dtype) -> Tensor | None:
+    shown = mask_of(pattern, length, 1, True, False, 0, device)[0, 0]
+    return hidden(shown, dtype) if bool(shown.any(-1).all()) else None
+
+
 def tile_rows(pattern: Pattern) -> int:
     """The largest grain that is a handy tile; short grains are joined."""
     grains = [g for p in pattern.members_of_union if (g := p.grain) is not None and g <= 2 * _TILE]
     return _TILE if not grains else max(grains) * max(1, _TILE // (2 * max(grains)))
 
 
-def is_dense(program: Program, length: int, executor: str) -> bool:
-    """Whether all pairs are computed."""
-    if executor != "auto":
-        return executor == "dense"
-    return length <= _SHORT or 2 * program.pairs(length) > length**2
+def all_dense(programs: list[Program], length: int, executor: str, stairs: Callable[[], bool]) -> bool:
+    """Whether all pairs are computed: where every group's tiles hold more than half of them, or more than a third where
+    stairs leave later ones out as well."""
+    if executor != "auto" or length <= _SHORT:
+        return executor != "tiles"
+    least = min(p.pairs(length) for p in programs)
+    return 2 * least > length**2 or (3 * least > length**2 and stairs())
 
 
 def layers_to_span(pattern: Pattern, length: int, causal: bool, heads: int, seed: int = 0) -> int:
@@ -189,9 +225,11 @@ class SparseAttention(MechanismModule):
 
     def forward(self, s, q_at, k_at, carry, ctx: Context):
         q, k, v = s["q"], s["k"], s["v"]
-        programs = self.programs(q_at, k_at, ctx)
+        programs = self.programs(s, q_at, k_at, ctx)
         if programs is None:
-            bias = score_bias(q_at, k_at, ctx)
+            bias, stairs = score_bias(q_at, k_at, ctx), self.stairs(s, q_at, k_at, ctx)
+            if bias is None and stairs is not None:
+                return attend_stairs(q, k, v, stairs, self.scale), carry
             return attend(q, k, v, self.mask(q_at, k_at, ctx), q_at, k_at, self.scale, bias), carry
         real = None if q_at.full else q_at.real
         k, v = shared_heads(q, k), shared_heads(q, v)
@@ -203,7 +241,7 @@ class SparseAttention(MechanismModule):
         mask, bias = self.mask(q_at, k_at, ctx), score_bias(q_at, k_at, ctx)
         return attention_weights(s["q"], s["k"], mask, q_at, k_at, self.scale, bias)
 
-    def programs(self, q_at, k_at, ctx: Context) -> list[Program] | None:
+    def programs(self, s, q_at, k_at, ctx: Context) -> list[Program] | None:
         """One for each group of heads, or None where all pairs are computed."""
         fits = q_at is k_at and q_at.start is None and isinstance(ctx.mask, Causal | Everything)
         short = self.executor == "auto" and q_at.longest <= _SHORT
@@ -212,8 +250,16 @@ class SparseAttention(MechanismModule):
         if score_bias(q_at, k_at, ctx) is not None:
             return None
         found = [self.program(p, i, q_at, ctx) for i, p in enumerate(self.pattern.groups)]
-        dense = [is_dense(p, q_at.longest, self.executor) for p in found]
-        return None if all(dense) else found
+        stairs = lambda: self.stairs(s, q_at, k_at, ctx) is not None  # noqa: E731
+        return None if all_dense(found, q_at.longest, self.executor, stairs) else found
+
+    def stairs(self, s, q_at, k_at, ctx: Context) -> Tensor | None:
+        """Where a stack that is causal has a few hundred rows whose tiles would save nothing."""
+        q, k, v = s["q"], s["k"], s["v"]
+        fresh = q_at is k_at and q_at.start is None and q_at.full and isinstance(ctx.mask, Causal)
+        if not fresh or self.executor != "auto" or not self.causal or q.shape[1] != k.shape[1] or not has_fused(q, v):
+            return None
+        return stairs_of(self.pattern, q_at.longest, str(q.device), q.dtype)
 
     def program(self, pattern: Pattern, group: int, at, ctx: Context) -> Program:
         heads = self.heads // len(self.pattern.groups)
