@@ -84,15 +84,11 @@ class BigBird(Mechanism):
     def cost(self, site: Site, shape: Shape) -> Cost:
         """Of the pairs that are computed: slots that are empty near the ends included."""
         blocks = -(-shape.length // self.block)
-        if shape.bias != "none" or blocks <= self.pattern.slots - self.window // 2 + self.random:  # everything
+        if blocks <= self.pattern.slots - self.window // 2 + self.random:  # everything
             return all_pairs(site, shape)
         path = 2 if self.global_blocks else -(-(blocks - 1) // max(self.window // 2, 1))
-        if blocks <= self.saves_from:  # all pairs, and what is chosen of them as a bias
-            cost, table = all_pairs(site, shape), site.n_heads * (blocks * self.block) ** 2
-            kept = shape.length <= _KEPT
-            table *= 1 if kept else shape.batch
-            more = {"lasting": table} if kept else {"work": cost.work + table}
-            return replace(cost, activations=cost.activations + table, path=path, **more)
+        if shape.bias != "none" or blocks <= self.saves_from:
+            return replace(self.chosen_cost(site, shape, blocks), path=path)
         rows, slots = blocks * self.block, self.pattern.slots + self.random
         tiles = Tiled(rows * slots * self.block, rows, rows=self.block)
         whole = min(self.global_blocks, blocks) * self.block
@@ -100,6 +96,15 @@ class BigBird(Mechanism):
         cost = tiled(site, shape, [tiles], whole, copied=filled or several)
         streams = 3 * shape.rows * site.n_heads * site.head_dim  # filled up, then laid out by heads
         return replace(cost, work=cost.work + streams * (filled and several), path=path)
+
+    def chosen_cost(self, site: Site, shape: Shape, blocks: int) -> Cost:
+        """Of all pairs, and a table of what is chosen of them, to which each layer adds the position's bias."""
+        kept, biased = shape.length <= _KEPT, shape.bias != "none"
+        cost, table = all_pairs(site, shape), site.n_heads * (blocks * self.block) ** 2
+        table *= 1 if kept else shape.batch
+        held = table if shape.bias != "learned" else 0
+        work = cost.work + table * (not kept) + table * biased
+        return replace(cost, activations=cost.activations + held, work=work, held=0, lasting=table * kept)
 
     @property
     def pattern(self) -> Pattern:
