@@ -20,7 +20,7 @@ from jorip.parts.attention.patterns.random import Random
 from jorip.parts.attention.sparse.big_bird import BigBird, seen_by_all
 from jorip.parts.attention.sparse.local import Local
 from jorip.parts.attention.sparse.longformer import Longformer
-from jorip.parts.attention.sparse.patterned import _stairs_of
+from jorip.parts.attention.sparse.patterned import _stairs_of, mask_of, program_of
 from jorip.parts.attention.sparse.sliding_window import SlidingWindow
 from jorip.parts.attention.sparse.sparse import Sparse
 from jorip.parts.attention.sparse.sparse_transformer import SparseTransformer
@@ -209,12 +209,32 @@ def test_peaks_of_a_made_up_tree():
     assert tree.peak_inference(1) == max(30, 4 + 1 + 20)
     assert tree.peak_training(1) == max(30, 1 + 10 + 20, 1 + 16 + 9, 16 + 9, 10 + 4 + 5, 4 + 3)
     assert tree.memory(4).inference == 4 * (7 + 30)
-    held = CostTree({"a": replace(a, held=50), "b": replace(b, held=50, lasting=9)}, total_parameters=7)
+    held = CostTree({"a": replace(a, held=50), "b": replace(b, held=50)}, total_parameters=7)
     assert held.memory(1).activations == tree.memory(1).activations + 50  # the same table
     assert held.peak_training(1) == 50 + max(16 + 9, 10 + 4 + 5)
-    assert held.peak_inference(1) == 4 + 1 + 9 + 20
+    lasting = CostTree({"a": a, "b": replace(b, lasting=9, borrowed=7)}, total_parameters=7)
+    assert lasting.memory(1).activations == tree.memory(1).activations + 7
+    assert lasting.peak_training(1) == 9 + tree.peak_training(1)
+    assert lasting.peak_inference(1) == 4 + 1 + 9 + 20
     tied = CostTree({"a": a, "b": b}, total_parameters=90, gradients={"b": 90}, again={"a": 90})
     assert tied.peak_training(1) == 3 * 90  # the second gradient of a shared table, and the sum
+
+
+def check_first_calls(spec, batch: int, length: int, within: float, tables=(seen_by_all, mask_of, _stairs_of)) -> None:
+    """Each call is a first one, which makes the tables that are kept for the next. Those of tiles are there already:
+    all layers and calls share the few that there are."""
+    model, ids = spec.build(seed=0), torch.zeros(batch, length, dtype=torch.int64)
+    said = spec.cost(Shape(batch, length)).memory()
+
+    def call(grad=True):
+        for table in tables:
+            table.cache_clear()
+        with torch.set_grad_enabled(grad):
+            return model(ids, targets=ids if grad else None)
+
+    near(said.activations, kept(model, call)[0], within)
+    near(said.training - said.parameters, peak(lambda: call().loss[0].backward()))
+    near(said.inference - said.parameters, peak(lambda: call(False)))
 
 
 @pytest.mark.parametrize("batch, length, kv", [(1, 512, 4), (3, 300, 4), (1, 400, 2), (1, 1000, 4)])
@@ -224,19 +244,29 @@ def test_peaks_of_a_made_up_tree():
     ids=lambda m: m.kind,
 )
 def test_a_few_hundred_rows_of_a_causal_stack(mechanism, batch, length, kv):
-    """In stairs, or in tiles where they pay. Each call is a first one, which makes what is kept for the next."""
-    spec = decoder(mixing(MultiHead(mechanism=mechanism)), max_len=1000, n_kv_heads=kv)
-    model, ids = spec.build(seed=0), torch.zeros(batch, length, dtype=torch.int64)
-    said = spec.cost(Shape(batch, length)).memory()
+    """In stairs, or in tiles where they pay."""
+    check_first_calls(decoder(mixing(MultiHead(mechanism=mechanism)), max_len=1000, n_kv_heads=kv), batch, length, 0.08)
 
-    def call(grad=True):
-        _stairs_of.cache_clear()
-        with torch.set_grad_enabled(grad):
-            return model(ids, targets=ids if grad else None)
 
-    near(said.activations, kept(model, call)[0], 0.08)
-    near(said.training - said.parameters, peak(lambda: call().loss[0].backward()))
-    near(said.inference - said.parameters, peak(lambda: call(False)))
+@pytest.mark.parametrize("batch, length", [(1, 100), (1, 300), (2, 500), (1, 600)])
+@pytest.mark.parametrize("position", [Alibi(), RelativeBias()], ids=lambda p: p.kind)
+@pytest.mark.parametrize(
+    "mechanism",
+    [
+        Full(),
+        BigBird(block=16),
+        BigBird(block=64),
+        Longformer(window=16, first=3),
+        Sparse(pattern=Band(left=64, right=64)),
+        Sparse(pattern=Band(left=16, right=16) | Random(count=4)),
+        SparseTransformer(factors="strided", stride=32),
+    ],
+    ids=lambda m: m.kind,
+)
+def test_beside_a_bias_of_positions(mechanism, position, batch, length):
+    """All pairs, what is hidden in a mask, which up to 512 rows is kept as numbers."""
+    layer = mixing(MultiHead(mechanism=mechanism))
+    check_first_calls(encoder(Tagger(), layer, position=position, max_len=600), batch, length, 0.11)
 
 
 @pytest.mark.parametrize("batch, length, kv", [(1, 512, 4), (1, 600, 4), (1, 2048, 4), (2, 1024, 4), (1, 1000, 2)])
@@ -252,23 +282,20 @@ def test_a_few_hundred_rows_of_a_causal_stack(mechanism, batch, length, kv):
         BigBird(block=64),  # 512 rows: a bias that is kept
         Longformer(window=64, first=5),  # with projections of their own
         Longformer(window=16, first=4, dilation=(2,)),  # and rows in another order
-        Sparse(pattern=Random(count=16)),  # single edges alone
+        Sparse(pattern=Blocks(size=250) | Random(count=9)),  # 512 rows: a mask of each head, kept as numbers
         Sparse(pattern=Dilated(left=8, right=8, gap=2)),
     ],
     ids=lambda m: m.kind,
 )
 def test_tiles(mechanism, batch, length, kv):
-    """Every score of one step or of many; the backward has the log-sum-exp only. Each call is a first one, which makes
-    what is kept for the next."""
-    spec = encoder(Tagger(), mixing(MultiHead(mechanism=mechanism)), max_len=2048, n_kv_heads=kv)
-    model, ids = spec.build(seed=0), torch.zeros(batch, length, dtype=torch.int64)
-    said = spec.cost(Shape(batch, length)).memory()
+    """Every score of one step or of many; the backward has the log-sum-exp only."""
+    layer = mixing(MultiHead(mechanism=mechanism))
+    check_first_calls(encoder(Tagger(), layer, max_len=2048, n_kv_heads=kv), batch, length, 0.04)
 
-    def call(grad=True):
-        seen_by_all.cache_clear()
-        with torch.set_grad_enabled(grad):
-            return model(ids, targets=ids if grad else None)
 
-    near(said.activations, kept(model, call)[0], 0.04)
-    near(said.training - said.parameters, peak(lambda: call().loss[0].backward()))
-    near(said.inference - said.parameters, peak(lambda: call(False)))
+@pytest.mark.parametrize("batch, length", [(1, 512), (1, 2048), (2, 1024)])
+@pytest.mark.parametrize("count", [4, 16, 50])
+def test_single_edges(count, batch, length):
+    """Every layer keeps its own, drawn once."""
+    layer = mixing(MultiHead(mechanism=Sparse(pattern=Random(count=count))))
+    check_first_calls(encoder(Tagger(), layer, max_len=2048), batch, length, 0.04, tables=(mask_of, program_of))

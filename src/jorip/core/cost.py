@@ -50,6 +50,7 @@ class Cost:
     shared       made once for later parts and alive until the forward pass ends, not kept by the backward
     held         of what is shared, what the part's backward keeps after all; the same for all parts, so it counts once
     lasting      kept by the process for the next call, so alive from then on, also without gradients
+    borrowed     of what lasts, what the part's backward reads as well
     stays        alive after the part in a forward pass without gradients, until its stack is done
     """
 
@@ -66,6 +67,7 @@ class Cost:
     shared: int = 0
     held: int = 0
     lasting: int = 0
+    borrowed: int = 0
     stays: int = 0
 
     def __add__(self, other: Cost) -> Cost:
@@ -149,7 +151,7 @@ class CostTree:
             parameters=weights,
             gradients=weights,
             optimizer=self.total_parameters * MOMENTS,
-            activations=total.kept(width) + total.held * width,
+            activations=total.kept(width) + (total.held + total.borrowed) * width,
             state=total.state * width,
             inference=weights + self.peak_inference(width),
             training=weights + self.peak_training(width),
@@ -167,10 +169,11 @@ class CostTree:
     def peak_training(self, width: int) -> int:
         """Bytes beside the parameters. Forward: what earlier parts keep and the part at work. Backward: what this and
         earlier parts keep, the gradients of later ones and the part's own work; or, when it is done, its own
-        gradients, while what it kept is free again."""
+        gradients, while what it kept is free again. What lasts is there throughout."""
         kept = most = shared = 0
         for cost in self.parts.values():
             shared += cost.shared * width
+            kept += cost.lasting * width
             most = max(most, shared + kept + max(cost.working * width, cost.kept(width)))
             kept += cost.kept(width)
         last = next(reversed(self.parts.values()), Cost())  # its loss is made before what is shared is free

@@ -28,6 +28,11 @@ class Mask:
         seen = self.allow(q, k, q_at, k_at) & k_at.real[:, None, :]
         return seen.expand(q_at.batch, q_at.longest, k_at.longest)[:, None]
 
+    def added(self, dtype: torch.dtype) -> Tensor | None:
+        """The same as numbers to add to scores, 0 or -inf, (batch or 1, heads or 1, q, k), where they are there
+        already; None: `dense` has to be asked."""
+        return None
+
     def __and__(self, other: Mask) -> Mask:
         if self.everything:
             return other

@@ -58,10 +58,12 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask, q_at, k_at, scale: float
     if _short(q, k):
         if isinstance(mask, Causal) and fresh:
             seen = torch.ones(1, 1, q.shape[2], k.shape[2], dtype=torch.bool).tril()
-            return _attend_short(q, k, v, seen, scale, bias)
-        seen = k_at.real[:, None, None, :] if mask.everything else mask.dense(q_at, k_at)
-        if seen.any(-1).all():
-            return _attend_short(q, k, v, seen, scale, bias)
+            return _attend_short(q, k, v, hidden(seen, q.dtype), scale, bias)
+        add = mask.added(q.dtype)
+        if add is None:
+            add = hidden(k_at.real[:, None, None, :] if mask.everything else mask.dense(q_at, k_at), q.dtype)
+        if (add.amax(-1) == 0).all():
+            return _attend_short(q, k, v, add, scale, bias)
     if bias is not None and mask.everything and k_at.full:  # nothing to hide
         add = bias.to(q.dtype)
         return F.scaled_dot_product_attention(q, k, v, attn_mask=add, scale=scale, enable_gqa=grouped)
@@ -75,7 +77,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Mask, q_at, k_at, scale: float
         return F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale, enable_gqa=grouped)
     if (mask.everything or _sees_all(mask, q_at, k_at)) and k_at.full:
         return F.scaled_dot_product_attention(q, k, v, scale=scale, enable_gqa=grouped)
-    seen = mask.dense(q_at, k_at)
+    add = mask.added(q.dtype)
+    seen = mask.dense(q_at, k_at) if add is None else add
     return F.scaled_dot_product_attention(q, k, v, attn_mask=seen, scale=scale, enable_gqa=grouped)
 
 
@@ -91,10 +94,10 @@ def _short(q: Tensor, k: Tensor) -> bool:
     )
 
 
-def _attend_short(q, k, v, seen: Tensor, scale: float, bias: Tensor | None) -> Tensor:
-    """Mask, bias and scale go into the first product; every row of `seen` has something to see."""
+def _attend_short(q, k, v, add: Tensor, scale: float, bias: Tensor | None) -> Tensor:
+    """Mask, bias and scale go into the first product; add: 0 or -inf, every row has something to see."""
     batch, heads, length, _ = q.shape
-    k, v, add = shared_heads(q, k), shared_heads(q, v), hidden(seen, q.dtype)
+    k, v = shared_heads(q, k), shared_heads(q, v)
     add = add if bias is None else add + bias
     add = add[0, 0] if add.shape[:2] == (1, 1) else add.expand(batch, heads, -1, -1).flatten(0, 1)
     scores = torch.baddbmm(add, q.flatten(0, 1), k.flatten(0, 1).transpose(1, 2), alpha=scale)

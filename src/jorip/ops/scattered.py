@@ -20,13 +20,13 @@ def attend_scattered(q: Tensor, k: Tensor, v: Tensor, keys: Tensor, scale: float
 
 def _steps(q: Tensor, k: Tensor, keys: Tensor):
     """Of the flat list of queries: (slice, rows of k (queries, slots), which slots are empty)."""
-    n, slots = q.shape[0], keys.shape[2]
+    (n, queries), slots = q.shape[:2], keys.shape[2]
     each = max(1, GATHERED // max(slots * q.shape[2], 1))
-    flat = keys.repeat(n // keys.shape[0], 1, 1).view(-1, slots)
-    of = torch.arange(n, device=q.device).repeat_interleave(q.shape[1])[:, None] * k.shape[1]
-    for start in range(0, len(flat), each):
-        s = slice(start, start + each)
-        yield s, (flat[s].clamp(min=0) + of[s]), flat[s] < 0
+    flat = keys.reshape(-1, slots)
+    for start in range(0, n * queries, each):
+        query = torch.arange(start, min(start + each, n * queries), device=q.device)
+        own = flat[query % len(flat)]
+        yield slice(start, start + each), own.clamp(min=0).add_((query // queries * k.shape[1])[:, None]), own < 0
 
 
 def _weigh(q: Tensor, k: Tensor, none: Tensor) -> Tensor:

@@ -102,9 +102,12 @@ class BigBird(Mechanism):
         kept, biased = shape.length <= _KEPT, shape.bias != "none"
         cost, table = all_pairs(site, shape), site.n_heads * (blocks * self.block) ** 2
         table *= 1 if kept else shape.batch
-        held = table if shape.bias != "learned" else 0
-        work = cost.work + table * (not kept) + table * biased
-        return replace(cost, activations=cost.activations + held, work=work, held=0, lasting=table * kept)
+        read = table * (shape.bias != "learned")
+        own = read * (biased or not kept)  # of this layer alone
+        lasting = {"lasting": table * kept, "borrowed": (read - own) * kept}
+        made = table * (not kept) + table * biased  # the second from the first
+        work = max(made, cost.work + min(made, table))
+        return replace(cost, activations=cost.activations + own, work=work, held=0, **lasting)
 
     @property
     def pattern(self) -> Pattern:

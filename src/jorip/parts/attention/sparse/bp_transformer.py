@@ -25,7 +25,7 @@ from jorip.ops import postorder
 from jorip.ops.attention import hidden, shared_heads
 from jorip.ops.tiles import BLIND, attend_tiles
 from jorip.parts.attention.base import score_bias
-from jorip.parts.attention.costs import Tiled, all_pairs, tiled
+from jorip.parts.attention.costs import Tiled, tiled
 from jorip.parts.attention.patterns.base import Pattern
 from jorip.parts.attention.patterns.tree import Tree
 from jorip.parts.attention.sparse.patterned import Patterned, SparseAttention, layers_to_span
@@ -64,7 +64,7 @@ class BpTransformer(Patterned):
         plan = self.plan(site, shape.length) if shape.bias == "none" else None
         path = layers_to_span(self.at(site), shape.length, site.causal, site.n_heads)
         if plan is None or not use_plan(plan, shape.length, self.executor):
-            return replace(all_pairs(site, shape, mask=shape.batch * shape.length**2), path=path)
+            return replace(self.whole_cost(site, shape), path=path)
         width = shape.batch * site.n_heads * site.head_dim
         tiles, levels = plan.long.shape
         spans = tiles * (ROWS + levels)

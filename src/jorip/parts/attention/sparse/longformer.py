@@ -20,6 +20,7 @@ from jorip.core.mask import Everything
 from jorip.core.site import Site
 from jorip.ops.attention import attend, attention_weights, shared_heads
 from jorip.parts.attention.base import Stream, qkv, score_bias
+from jorip.parts.attention.costs import all_pairs
 from jorip.parts.attention.patterns.band import Band, Dilated
 from jorip.parts.attention.patterns.base import Pattern
 from jorip.parts.attention.patterns.global_ import Global
@@ -97,10 +98,13 @@ class Longformer(Patterned):
         cost = super().cost(site, shape)
         if not self.own:
             return cost
-        biased = shape.bias != "none"  # then global rows are picked from what all rows read
-        pairs = (shape.length if biased else self.stream_rows("q_global", shape.length)) * shape.length
         outs = shape.rows * site.n_heads * site.head_dim
-        groups = None if biased else self.tiles(site, shape.length)
+        path = layers_to_span(self.pattern(True), shape.length, site.causal, site.n_heads)
+        if shape.bias != "none":  # global rows are picked from what all rows read
+            both = cost + all_pairs(site, shape)
+            return replace(both, work=max(both.work, cost.work + outs), sequential=cost.sequential, path=path)
+        pairs = self.stream_rows("q_global", shape.length) * shape.length
+        groups = self.tiles(site, shape.length)
         # whether answers are put into a copy of the others
         copied = groups is None or all(p.views for parts, _ in groups for p in parts)
         spread = 2 * outs if site.n_heads > site.n_kv_heads else 0
@@ -108,7 +112,7 @@ class Longformer(Patterned):
         return replace(
             cost,
             mixing=cost.mixing + 2 * shape.batch * pairs * site.n_heads * site.head_dim,
-            path=layers_to_span(self.pattern(True), shape.length, site.causal, site.n_heads),
+            path=path,
             # global rows read the projections themselves, which are then kept beside the tiles' copies; or, where
             # heads share keys, copies for every head
             activations=cost.activations + copied * outs + (0 if apart else cost.copies + spread),

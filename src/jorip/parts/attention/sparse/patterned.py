@@ -35,7 +35,7 @@ from jorip.parts.attention.sparse.run import run
 
 _SHORT = 128  # rows up to which all pairs are computed: tiles have nothing to save there
 _TILE = 64  # rows of a tile where the pattern has no grain of its own
-_KEPT = 512  # rows up to which masks of all pairs are kept for the next call: 256 KiB, or as much for each head
+_KEPT = 512  # rows up to which masks of all pairs are kept for the next call: 1 MiB, or as much for each head
 _SPAN = 512  # rows up to which path lengths are counted, pair by pair
 
 
@@ -83,12 +83,17 @@ class Patterned(Mechanism, abstract=True):
 
     def whole_cost(self, site: Site, shape: Shape) -> Cost:
         """Where no tiles are computed."""
-        pattern, square = self.at(site), shape.length**2
+        pattern = self.at(site)
+        table = (1 if is_same_for_heads(pattern) else site.n_heads) * shape.length**2
+        first = site.index == 0 or pattern.uses_length  # later layers have the same one
         if shape.bias == "none" and self.climbs(site, shape.length):
             cost, mixing = all_pairs(site, shape), 2 * shape.batch * site.n_heads * site.head_dim * pairs(shape.length)
-            return replace(cost, mixing=mixing, held=square, lasting=square * (site.index == 0))
-        of_heads = 1 if is_same_for_heads(pattern) else site.n_heads
-        return all_pairs(site, shape, mask=shape.batch * of_heads * square)
+            return replace(cost, mixing=mixing, lasting=table * first, borrowed=table * first)
+        if shape.length <= _KEPT and not tags(pattern):
+            cost = all_pairs(site, shape, added=table)
+            return replace(cost, lasting=table * first, borrowed=cost.borrowed * first)
+        cost = all_pairs(site, shape, mask=shape.batch * table)
+        return replace(cost, shared=shape.batch * table * first // 4)
 
     def climbs(self, site: Site, length: int) -> bool:
         """Whether there are stairs instead of all pairs."""
@@ -118,12 +123,14 @@ def program_of(pattern: Pattern, length: int, heads: int, causal: bool, seed: in
 
 
 @kept(32)
-def mask_of(pattern: Pattern, length: int, heads: int, causal: bool, everything: bool, seed: int, device) -> Tensor:
-    """The definition for sequences that are all this long, (1, heads or 1, length, length) bool; everything: what is
-    later is hidden only where the pattern hides it."""
+def mask_of(
+    pattern: Pattern, length: int, heads: int, causal: bool, everything: bool, seed: int, dtype, device
+) -> Tensor:
+    """The definition for sequences that are all this long, as numbers to add to the scores, (1, heads or 1, length,
+    length); everything: what is later is hidden only where the pattern hides it."""
     n, place = torch.tensor([0 if causal else length], device=device), torch.arange(length, device=device)[None]
     allowed = seen(pattern, Situation(n, length, heads, causal, seed, {}), place, place)
-    return allowed if everything else allowed & (place <= place.T)
+    return hidden(allowed if everything else allowed & (place <= place.T), dtype)
 
 
 def is_same_for_heads(pattern: Pattern) -> bool:
@@ -140,8 +147,8 @@ def stairs_of(pattern: Pattern, length: int, device: str, dtype: torch.dtype) ->
 
 @kept(32)
 def _stairs_of(pattern: Pattern, length: int, device: str, dtype: torch.dtype) -> Tensor | None:
-    shown = mask_of(pattern, length, 1, True, False, 0, device)[0, 0]
-    return hidden(shown, dtype) if bool(shown.any(-1).all()) else None
+    add = mask_of(pattern, length, 1, True, False, 0, dtype, device)[0, 0]
+    return add if bool((add.amax(-1) == 0).all()) else None
 
 
 def tile_rows(pattern: Pattern) -> int:
@@ -203,6 +210,20 @@ class Shown(Mask):
         return self.seen
 
 
+@dataclass(frozen=True, eq=False)
+class Added(Mask):
+    """A mask that was made before, as numbers to add to the scores: add (1, 1 or heads, q, k)."""
+
+    add: Tensor
+    everything = False
+
+    def dense(self, q_at, k_at):
+        return (self.add == 0).expand(q_at.batch, *self.add.shape[1:])
+
+    def added(self, dtype):
+        return self.add if self.add.dtype == dtype else None
+
+
 class SparseAttention(MechanismModule):
     """pattern: which pairs; its random members draw by the place in the model, so each layer has its own graph."""
 
@@ -230,7 +251,7 @@ class SparseAttention(MechanismModule):
             bias, stairs = score_bias(q_at, k_at, ctx), self.stairs(s, q_at, k_at, ctx)
             if bias is None and stairs is not None:
                 return attend_stairs(q, k, v, stairs, self.scale), carry
-            return attend(q, k, v, self.mask(q_at, k_at, ctx), q_at, k_at, self.scale, bias), carry
+            return attend(q, k, v, self.mask(q, q_at, k_at, ctx), q_at, k_at, self.scale, bias), carry
         real = None if q_at.full else q_at.real
         k, v = shared_heads(q, k), shared_heads(q, v)
         each = zip(programs, *(x.chunk(len(programs), 1) for x in (q, k, v)))
@@ -238,7 +259,7 @@ class SparseAttention(MechanismModule):
         return (ys[0] if len(ys) == 1 else torch.cat(ys, 1)), carry
 
     def weights(self, s, q_at, k_at, ctx):
-        mask, bias = self.mask(q_at, k_at, ctx), score_bias(q_at, k_at, ctx)
+        mask, bias = self.mask(s["q"], q_at, k_at, ctx), score_bias(q_at, k_at, ctx)
         return attention_weights(s["q"], s["k"], mask, q_at, k_at, self.scale, bias)
 
     def programs(self, s, q_at, k_at, ctx: Context) -> list[Program] | None:
@@ -275,15 +296,16 @@ class SparseAttention(MechanismModule):
             ctx.shared[name] = at, compile(pattern, situation, tile_rows(pattern))
         return ctx.shared[name][1]
 
-    def mask(self, q_at, k_at, ctx: Context) -> Mask:
-        name = ("pattern", self.pattern, self.seed if self.pattern.uses_length else 0, id(q_at), id(k_at))
+    def mask(self, q: Tensor, q_at, k_at, ctx: Context) -> Mask:
+        """For queries of q's type and place."""
+        seed = self.seed if self.pattern.uses_length else 0
+        same = q_at is k_at and q_at.start is None and q_at.full and not tags(self.pattern)
+        if same and q_at.longest <= _KEPT and isinstance(ctx.mask, Causal | Everything):
+            heads = self.heads if not is_same_for_heads(self.pattern) else 1
+            how = self.causal, ctx.mask.everything, seed, q.dtype, str(q.device)
+            return Added(mask_of(self.pattern, q_at.longest, heads, *how))
+        name = ("pattern", self.pattern, seed, id(q_at), id(k_at))
         if name not in ctx.shared:
-            same = q_at is k_at and q_at.start is None and q_at.full and not tags(self.pattern)
-            if same and q_at.longest <= _KEPT and isinstance(ctx.mask, Causal | Everything):
-                seed, device = self.seed if self.pattern.uses_length else 0, str(q_at.lengths.device)
-                shown = mask_of(self.pattern, q_at.longest, self.heads, self.causal, ctx.mask.everything, seed, device)
-                ctx.shared[name] = q_at, k_at, Shown(shown.expand(q_at.batch, *shown.shape[1:]))
-                return ctx.shared[name][2]
             n = torch.zeros_like(q_at.total) if self.causal else q_at.total
             s = Situation(n, k_at.longest, self.heads, self.causal, self.seed, {})
             marks = (self.marks(q_at), self.marks(k_at)) if tags(self.pattern) else ({}, {})

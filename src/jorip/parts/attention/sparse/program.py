@@ -23,6 +23,7 @@ from jorip.parts.attention.patterns.global_ import Global
 
 _NONE = 2**40  # beyond every block
 _AT_ONCE = 2**14  # pairs of which `seen` is found together
+_FEW = 512  # queries whose single edges are found together
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ def compile(pattern: Pattern, s: Situation, rows: int, masks: bool = True) -> Pr
     hubs = hub_rows(members, s)
     by_order: dict[Order, list[Pattern]] = {}
     for m in members:
-        if not isinstance(m.hubs(s.n[:1], s.n[:1], _Unmarked()), Tensor) and m.scatter(_single(s, 0)) is None:
+        if not isinstance(m.hubs(s.n[:1], s.n[:1], _Unmarked()), Tensor) and m.scatter(_single(s, 0, 0)) is None:
             by_order.setdefault(m.order, []).append(m)
     if hubs is not None and Order() not in by_order:
         by_order = {Order(): [], **by_order}
@@ -157,7 +158,7 @@ def compile(pattern: Pattern, s: Situation, rows: int, masks: bool = True) -> Pr
         groups.append(_group(order, own, earlier, s, fits, hubs if not groups else None, masks))
         earlier = [*earlier, *own]
     whole = hub_rows(tuple(m for m in members if m.hubs_read_all), s)
-    return Program(tuple(groups), hubs, whole, _scattered(members, earlier, s, hubs), _band(members, s.causal))
+    return Program(tuple(groups), hubs, whole, _scattered(members, earlier, s), _band(members, s.causal))
 
 
 def _band(members: tuple[Pattern, ...], causal: bool) -> Band | None:
@@ -176,9 +177,9 @@ class _Unmarked(dict):
         return torch.zeros(1, dtype=torch.bool)
 
 
-def _single(s: Situation, count: int) -> Tile:
-    """Every one of the first `count` rows as a tile of its own."""
-    place = torch.arange(count, device=s.n.device)
+def _single(s: Situation, first: int, end: int) -> Tile:
+    """Every row from `first` up to `end` as a tile of its own."""
+    place = torch.arange(first, end, device=s.n.device)
     return s.tile(place, place, torch.zeros_like(place), torch.full_like(place, s.longest))
 
 
@@ -267,13 +268,21 @@ def _alike(seen: Tensor) -> tuple[Tensor, Tensor]:
     return seen[first], kind
 
 
-def _scattered(members: tuple[Pattern, ...], earlier: list[Pattern], s: Situation, hubs) -> Tensor | None:
-    drawn = [d for m in members if (d := m.scatter(_single(s, s.longest))) is not None]
-    if not drawn:
-        return None
-    keys = torch.cat(drawn, -1).expand(-1, s.heads, -1, -1)
-    place = torch.arange(s.longest, device=keys.device)[:, None]
-    keys, _ = keys.sort(-1)
+def _scattered(members: tuple[Pattern, ...], earlier: list[Pattern], s: Situation) -> Tensor | None:
+    """A few queries at a time: what is reckoned with takes several times the memory of the answer."""
+    found = []
+    for first in range(0, max(s.longest, 1), _FEW):
+        drawn = [d for m in members if (d := m.scatter(_single(s, first, min(first + _FEW, s.longest)))) is not None]
+        if not drawn:
+            return None
+        keys, _ = torch.cat(drawn, -1).expand(-1, s.heads, -1, -1).sort(-1)
+        found.append(_edges(keys, first, members, earlier, s))
+    return torch.cat(found, 2)
+
+
+def _edges(keys: Tensor, first: int, members: tuple[Pattern, ...], earlier: list[Pattern], s: Situation) -> Tensor:
+    """Sorted keys of the queries from `first` on, -1 for those which other parts hold, or which may not be seen."""
+    place = torch.arange(first, first + keys.shape[2], device=keys.device)[:, None]
     gone = torch.zeros_like(keys, dtype=torch.bool)
     gone[..., 1:] = keys[..., 1:] == keys[..., :-1]
     gone |= keys >= s.n[:, None, None, None]
