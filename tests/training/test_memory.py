@@ -39,7 +39,10 @@ def test_the_micro_batch_halves_and_the_result_is_the_same(kind, tmp_path, capsy
     assert "tokens at once; going on with" in capsys.readouterr().err
 
 
-def test_one_example_that_does_not_fit(tmp_path):
+@pytest.mark.parametrize("bf16", [True, False])
+def test_one_example_that_does_not_fit(bf16, tmp_path, monkeypatch):
+    """Also where precision is measured first, which must not say less."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": bf16})
     task = Small()
     task.limit = 5
     with pytest.raises(
@@ -58,8 +61,9 @@ def test_out_of_memory_elsewhere(tmp_path):
         train(Evaluates(), TrainConfig(steps=1), tmp_path / "run")
 
 
-def test_several_processes_cannot_change_it_under_way(tmp_path):
-    answer = template().run(tmp_path / "run", {"steps": 2}, ranks=2, task={"room": 10})
+@pytest.mark.parametrize("room", [10, 1])  # 1: not even the shortest example, on which unused parameters are looked for
+def test_several_processes_cannot_change_it_under_way(room, tmp_path):
+    answer = template().run(tmp_path / "run", {"steps": 2}, ranks=2, task={"room": room})
     assert answer["codes"] == [6, 6], answer["stderr"]
     assert "Several processes cannot change this under way: set training.micro_tokens to" in answer["stderr"]
 

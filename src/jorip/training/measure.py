@@ -42,13 +42,21 @@ class Measure:
             try:
                 return choose(self.config.precision, self.device, lambda context: self._run(self.ids, context))
             except (RuntimeError, MemoryError) as e:
-                if not out_of_memory(e) or len(self.ids) == 1:
+                if not out_of_memory(e):
                     raise
+            if len(self.ids) == 1:  # the first step says which example, and what to do
+                return {"precision": "fp32", "why": "not measured: one example alone does not fit into memory"}
             self.ids = self.ids[: len(self.ids) // 2]
 
     def _unused(self) -> bool:
         """Whether some parameter gets no gradient: then DDP has to look for them, which costs a walk over the graph."""
-        self._run(self.shortest, torch.enable_grad(), keep=True)
+        try:
+            self._run(self.shortest, torch.enable_grad(), keep=True)
+        except (RuntimeError, MemoryError) as e:
+            if not out_of_memory(e):
+                raise
+            self.task.model.zero_grad()
+            return True
         unused = any(p.grad is None for p in self.task.model.parameters() if p.requires_grad)
         self.task.model.zero_grad()
         return unused
