@@ -299,3 +299,13 @@ def test_single_edges(count, batch, length):
     """Every layer keeps its own, drawn once."""
     layer = mixing(MultiHead(mechanism=Sparse(pattern=Random(count=count))))
     check_first_calls(encoder(Tagger(), layer, max_len=2048), batch, length, 0.04, tables=(mask_of, program_of))
+
+
+@pytest.mark.parametrize("batch, length, kv", [(1, 512, 4), (2, 1024, 4), (1, 1000, 2)])
+@pytest.mark.parametrize("first", [5, 80])
+@pytest.mark.parametrize("more", [{}, {"position": Rotary()}, {"qk_norm": RmsNorm()}], ids=lambda m: "".join(m))
+def test_late_streams(more, first, batch, length, kv):
+    """Folded into few queries, which needs plain projections, or made for all rows."""
+    mixer = MultiHead(mechanism=Longformer(window=64, first=first), qk_norm=more.get("qk_norm"))
+    position = {"position": more["position"]} if "position" in more else {}
+    check_first_calls(encoder(Tagger(), mixing(mixer), max_len=2048, n_kv_heads=kv, **position), batch, length, 0.04)

@@ -29,7 +29,7 @@ def streams(count: int) -> list[Tensor]:
 @pytest.mark.parametrize("holes", [None, 1, BATCH])
 def test_equals_the_definition(count, cached, holes, monkeypatch):
     """In steps of one head and three queries, and in one."""
-    monkeypatch.setattr(few, "CACHED", cached)
+    monkeypatch.setattr(few, "STRETCH", cached)
     monkeypatch.setattr(few, "_FEW", 3)
     unseen = None
     if holes:

@@ -16,13 +16,15 @@ MOMENTS = 8  # bytes per parameter that AdamW keeps: two moments in float32
 
 class Shape(NamedTuple):
     """batch sequences of `length` rows; `memory` rows of the other side for what reads one. What the stack's positions
-    do in attention: rotated: they turn queries and keys; bias: they add numbers to the scores, fixed or learned."""
+    do in attention: rotated: they turn queries and keys; bias: they add numbers to the scores, fixed or learned.
+    normed: each head's queries and keys are."""
 
     batch: int
     length: int
     memory: int = 0
     rotated: bool = False
     bias: Literal["none", "fixed", "learned"] = "none"
+    normed: bool = False
 
     @property
     def rows(self) -> int:

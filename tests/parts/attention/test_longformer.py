@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 from transformers import LongformerConfig
 from transformers.models.longformer.modeling_longformer import LongformerSelfAttention
 
@@ -13,6 +14,7 @@ from jorip.core.errors import ConfigError, Refused, SpecError
 from jorip.core.layout import Layout, Rows
 from jorip.core.mask import Everything, Same
 from jorip.parts.attention.full import Full
+from jorip.parts.attention.late import Late
 from jorip.parts.attention.patterns.band import Band
 from jorip.parts.attention.patterns.global_ import Global
 from jorip.parts.attention.sparse.longformer import Longformer
@@ -121,6 +123,12 @@ def test_window_as_long_as_the_input_or_all_rows_global_is_full_attention():
             close(apply(module, x, at), apply(full, x, at))
 
 
+def as_late(module, s, at):
+    """The streams that it gets late as if they had been projected already."""
+    late = {n: Late(Rows(at.rows(s[n].transpose(1, 2)).flatten(1), at), nn.Identity(), 2) for n in module.late}
+    return s | late
+
+
 @pytest.mark.parametrize("executor", ["dense", "tiles"])
 @pytest.mark.parametrize("dilation", [(1, 2), (3,), (2, 1)])
 def test_dilated_heads_see_what_the_paper_draws(executor, dilation):
@@ -130,16 +138,17 @@ def test_dilated_heads_see_what_the_paper_draws(executor, dilation):
     x = torch.zeros(n, dtype=torch.bool)
     x[7] = True
     where = replace(Layout.of(torch.tensor([n])), tags={"x": x})
-    q = torch.zeros(1, 2, n, 4, dtype=torch.float64)
-    w = module.weights(dict.fromkeys(module.streams(at), q), where, where, Context())[0]
+    zeros = dict.fromkeys(module.streams(at), torch.zeros(1, 2, n, 4, dtype=torch.float64))
+    w = module.weights(as_late(module, zeros, where), where, where, Context())[0]
     for head in range(2):
         d = dilation[head * len(dilation) // 2]
         for i in range(n):
             reach = {i + d * step for step in range(-2, 3) if 0 <= i + d * step < n} | {7}
             assert set(w[head, i].nonzero()[:, 0].tolist()) == (set(range(n)) if i == 7 else reach)
     s = {name: torch.randn(1, 2, n, 4, dtype=torch.float64) for name in module.streams(at)}
-    y, _ = module(s, where, where, {}, Context())
-    w = module.weights(s, where, where, Context())
+    late = as_late(module, s, where)
+    y, _ = module(late, where, where, {}, Context())
+    w = module.weights(late, where, where, Context())
     close(y, torch.where(x[None, None, :, None], w @ s["v_global"], w @ s["v"]))
 
 

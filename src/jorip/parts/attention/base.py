@@ -50,9 +50,9 @@ class Mechanism(Spec, family=True, package="jorip.parts.attention"):
         """Rows that decoding holds of so many."""
         return length
 
-    def stream_rows(self, name: str, length: int) -> int:
-        """Rows of each sequence of so many that this stream is made for."""
-        return length
+    def late_rows(self, name: str, site: Site, shape: Shape) -> int:
+        """Rows of each sequence that a late stream is made for."""
+        raise TypeError(f"{self.kind} has no late streams")
 
     def state_size(self, site: Site, length: int, streams: dict[str, Stream]) -> int:
         """Elements that decoding holds of each sequence of so many rows (of the memory, where one is read)."""
@@ -83,6 +83,7 @@ class MechanismModule(nn.Module):
     """forward: streams (batch, heads, length, dim) by name -> (batch, heads, q length, dim) and the carry.
 
     keeps: rows that it can ever look back to, None = all: decoding holds no more.
+    late: names of streams of its own side that it gets as `Late`, to be projected when it knows for which rows.
     reads: names of the marks of rows that it reads (`model(tokens, marks={name: ...})`).
     folds: instead of rows, decoding holds what they were folded into (linear attention): `new_state` makes it,
     `forward` finds it as `ctx.part_state(path)` and gets the streams of the new rows only; where a memory is read, `k`
@@ -91,14 +92,11 @@ class MechanismModule(nn.Module):
 
     keeps: int | None = None
     folds: bool = False
+    late: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
 
     def streams(self, site: Site) -> dict[str, Stream]:
         return qkv(site)
-
-    def chosen(self, at, ctx: Context) -> dict[str, Tensor]:
-        """Streams that only some rows need: name -> which rows, (n,) int64. The others' are zeros."""
-        return {}
 
     def new_state(self, batch: int, capacity: int, shapes: dict[str, tuple[int, int]], dtype, device=None) -> State:
         """An empty decoding state; shapes: (heads, dim) of each stream that is kept."""

@@ -7,7 +7,9 @@ values. `n_kv_heads` of the site makes it multi-query (1; A8.8, Shazeer 2019, 19
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +24,7 @@ from jorip.core.site import Site
 from jorip.core.state import Source, State
 from jorip.parts.attention.base import Mechanism, MechanismModule
 from jorip.parts.attention.full import Full
+from jorip.parts.attention.late import Late
 from jorip.parts.mixer.base import Carry, Mixer, MixerModule
 from jorip.parts.norm.base import Norm
 from jorip.parts.norm.rms_norm import RmsNorm
@@ -58,25 +61,32 @@ class MultiHead(Mixer):
         return MultiHeadMixer(self.mechanism.build(site), site, self.bias, out_bias, norms)
 
     def cost(self, site: Site, shape: Shape) -> Cost:
-        """The memory that a crossing part reads is counted where it is made."""
+        """The memory that a crossing part reads is counted where it is made, late streams by the mechanism."""
         shape = shape.crossing() if site.cross else shape
+        shape = shape._replace(normed=self.qk_norm is not None)
         length = shape.memory if site.cross else shape.length
         linear = flat = changed = normed = stats = 0
         joined: dict[bool, list[int]] = {False: [], True: []}  # weights that one product reads side by side, by side
         with torch.device("meta"):
-            streams = self.mechanism.build(site).streams(site)
+            mechanism = self.mechanism.build(site)
+        streams, late = mechanism.streams(site), mechanism.late
         for name, s in streams.items():
             width = (site.d_memory if s.memory and site.cross else site.d_model) or site.d_model
             longest = length if s.memory else shape.length
-            rows = shape.batch * self.mechanism.stream_rows(name, longest)
+            own = self.mechanism.late_rows(name, site, shape) if name in late else longest
+            rows = shape.batch * own
             size = rows * s.heads * s.dim
-            linear, flat = linear + size * width, flat + size
-            if rows == shape.batch * longest and rows >= TOGETHER:
-                joined[s.memory and site.cross].append(width * s.heads * s.dim)
-            if self.qk_norm is not None and name in ("q", "k"):
-                normed += size
+            linear = linear + size * width
+            is_normed = self.qk_norm is not None and name.removesuffix("_global") in ("q", "k")
+            if self.qk_norm is not None and is_normed:
                 stats += self.qk_norm.cost(site.at("norms", d_model=s.dim), Shape(rows, s.heads)).activations - size
-            if (self.qk_norm is not None and name in ("q", "k")) or (shape.rotated and s.rotate):
+            if name in late:
+                stats += size * is_normed  # what the norm reads
+                continue
+            flat, normed = flat + size, normed + size * is_normed
+            if rows >= TOGETHER:
+                joined[s.memory and site.cross].append(width * s.heads * s.dim)
+            if is_normed or (shape.rotated and s.rotate):
                 changed += size
         weights = sum(sum(w) for w in joined.values() if len(w) > 1)
         inside = self.mechanism.cost(site, shape)
@@ -166,23 +176,26 @@ class MultiHeadMixer(MixerModule):
     def project(self, x: Rows, ctx: Context, memory: bool | None) -> dict[str, Tensor]:
         """Streams of one side (None: both) as rows (rows, heads, dim), rotated where they ask for it."""
         names = [n for n, s in self.streams.items() if memory is None or s.memory == memory]
-        some = self.mechanism.chosen(x.at, ctx)
-        whole = [n for n in names if n not in some]
-        flats = dict(zip(whole, self.linears(x.x, whole)))
-        rows = {}
-        for name in names:
-            s = self.streams[name]
-            flat = flats[name] if name in flats else self.partly(name, x.x, some[name])
-            r = flat.unflatten(-1, (s.heads, s.dim))
-            norm = name.removesuffix("_global")  # queries are queries, whoever reads
-            r = self.norms[norm](r) if norm in self.norms else r
-            rows[name] = ctx.position.rotate(r, x.at, ctx) if s.rotate and ctx.position is not None else r
+        late = self.mechanism.late
+        rows: dict[str, Any] = {}
+        now = [n for n in names if n not in late]
+        for name, flat in zip(now, self.linears(x.x, now)):
+            r = flat.unflatten(-1, (self.streams[name].heads, -1))
+            norm, rotate = self.after(name, x.at, ctx)
+            r = r if norm is None else norm(r)
+            rows[name] = r if rotate is None else rotate(r)
+        for name in late:
+            linear, heads = self.get_submodule(name), self.streams[name].heads
+            rows[name] = Late(x, linear, heads, *self.after(name, x.at, ctx))
         return rows
 
-    def partly(self, name: str, x: Tensor, rows: Tensor) -> Tensor:
-        """A stream of these rows, zeros elsewhere."""
-        y = self.get_submodule(name)(x[rows])
-        return y.new_zeros(x.shape[0], y.shape[1]).index_copy_(0, rows, y)
+    def after(self, name: str, at: Layout, ctx: Context) -> tuple[nn.Module | None, Callable | None]:
+        """What becomes of a stream's projected rows (rows, heads, dim): norm, then rotation; None = nothing."""
+        norm = dict(self.norms.items()).get(name.removesuffix("_global"))  # queries are queries, whoever reads
+        position = ctx.position if self.streams[name].rotate else None
+        if position is None or not position.rotates:
+            return norm, None
+        return norm, lambda r: position.rotate(r, at, ctx)
 
     def linears(self, x: Tensor, names: list[str]) -> list[Tensor]:
         """One product for all of them when there are many rows: fewer, larger calls."""
@@ -204,5 +217,5 @@ class MultiHeadMixer(MixerModule):
 
 
 def grids(rows: dict[str, Tensor], at: Layout) -> dict[str, Tensor]:
-    """(rows, heads, dim) -> (batch, heads, longest, dim) each."""
-    return {n: at.grid(r).transpose(1, 2) for n, r in rows.items()}
+    """(rows, heads, dim) -> (batch, heads, longest, dim) each; late streams as they are."""
+    return {n: r if isinstance(r, Late) else at.grid(r).transpose(1, 2) for n, r in rows.items()}

@@ -29,6 +29,11 @@ class PositionModule(nn.Module):
         """Token embeddings (rows, width) -> with positions."""
         return x
 
+    @property
+    def rotates(self) -> bool:
+        """Whether `rotate` does anything."""
+        return type(self).rotate is not PositionModule.rotate
+
     def rotate(self, q: Tensor, at: Layout, ctx: Context) -> Tensor:
         """Queries or keys (rows, heads, dim) -> rotated."""
         return q

@@ -18,7 +18,8 @@ from jorip.core.cost import Cost, Shape
 from jorip.core.errors import Refused
 from jorip.core.mask import Everything
 from jorip.core.site import Site
-from jorip.ops.attention import attend, attention_weights, shared_heads
+from jorip.ops.attention import attend, attention_weights, hidden, shared_heads
+from jorip.ops.few import STRETCH, attend_few, attend_inputs, put_rows
 from jorip.parts.attention.base import Stream, qkv, score_bias
 from jorip.parts.attention.costs import all_pairs
 from jorip.parts.attention.patterns.band import Band, Dilated
@@ -27,7 +28,6 @@ from jorip.parts.attention.patterns.global_ import Global
 from jorip.parts.attention.patterns.per_head import PerHead
 from jorip.parts.attention.sparse.patterned import Patterned, SparseAttention, layers_to_span
 from jorip.parts.attention.sparse.program import Situation, hub_rows
-from jorip.parts.attention.sparse.run import read_all
 
 
 class Longformer(Patterned):
@@ -90,34 +90,52 @@ class Longformer(Patterned):
             return super().build(site)
         return LongformerAttention(self.at(site), self.hubs, site, site.head_dim**-0.5, self.executor)
 
-    def stream_rows(self, name: str, length: int) -> int:
+    def folds(self, site: Site, shape: Shape) -> bool:
+        """Whether the projections of keys and values are folded; where rows are marked, that is not known here."""
+        plain = not (shape.rotated or shape.normed or shape.bias != "none" or self.tag)
+        hubs = min(self.first, shape.length)
+        return plain and folding_pays(hubs, site.n_heads, site.head_dim, site.n_kv_heads, site.d_model)
+
+    def late_rows(self, name: str, site: Site, shape: Shape) -> int:
         """Global queries are made where they are needed; marked rows are not known here."""
-        return min(self.first, length) if name == "q_global" else length
+        if name == "q_global":
+            return shape.length if shape.bias != "none" else min(self.first, shape.length)
+        return 0 if self.folds(site, shape) else shape.length
 
     def cost(self, site: Site, shape: Shape) -> Cost:
         cost = super().cost(site, shape)
         if not self.own:
             return cost
-        outs = shape.rows * site.n_heads * site.head_dim
+        outs, read = (shape.rows * n * site.head_dim for n in (site.n_heads, site.n_kv_heads))
         path = layers_to_span(self.pattern(True), shape.length, site.causal, site.n_heads)
         if shape.bias != "none":  # global rows are picked from what all rows read
-            both = cost + all_pairs(site, shape)
-            return replace(both, work=max(both.work, cost.work + outs), sequential=cost.sequential, path=path)
-        pairs = self.stream_rows("q_global", shape.length) * shape.length
+            all_ = all_pairs(site, shape)
+            # a learned bias goes with scaled copies of queries and keys, or of all three
+            streams = outs + 2 * read if shape.bias == "fixed" else 0 if all_.copies else read
+            both = replace(cost + all_, activations=cost.activations + all_.activations + streams, copies=cost.copies)
+            work = max(cost.work, 3 * outs + 2 * read + all_.work)
+            back = max(cost.back - all_.activations, all_.back)  # global rows' come first, and are free then
+            return replace(both, work=work, back=back, sequential=cost.sequential, path=path)
         groups = self.tiles(site, shape.length)
+        few = shape.batch * min(self.first, shape.length) * site.n_heads  # queries of all heads
         # whether answers are put into a copy of the others
         copied = groups is None or all(p.views for parts, _ in groups for p in parts)
-        spread = 2 * outs if site.n_heads > site.n_kv_heads else 0
-        apart = spread > 0 and cost.copies > 0
+        cost = replace(cost, path=path, activations=cost.activations + copied * outs)
+        scores = min(few * shape.length // max(shape.batch, 1), STRETCH)
+        if self.folds(site, shape):
+            folded = few * site.d_model  # queries, and what they read
+            return replace(
+                cost,
+                mixing=cost.mixing + 2 * folded * (shape.length + site.head_dim),
+                activations=cost.activations + 2 * folded,
+                work=max(cost.work, 2 * outs + 2 * folded + scores),
+                back=max(cost.back, 3 * shape.rows * site.d_model + 2 * scores),
+            )
         return replace(
             cost,
-            mixing=cost.mixing + 2 * shape.batch * pairs * site.n_heads * site.head_dim,
-            path=path,
-            # global rows read the projections themselves, which are then kept beside the tiles' copies; or, where
-            # heads share keys, copies for every head
-            activations=cost.activations + copied * outs + (0 if apart else cost.copies + spread),
-            work=cost.work + outs,
-            copies=cost.copies + spread if apart else 0,
+            mixing=cost.mixing + 2 * few * shape.length * site.head_dim,
+            activations=cost.activations + 2 * outs,
+            work=max(cost.work, 2 * outs + 2 * read + scores),
         )
 
     @classmethod
@@ -129,8 +147,16 @@ class Longformer(Patterned):
         )
 
 
+def folding_pays(hubs: int, heads: int, dim: int, key_heads: int, width: int) -> bool:
+    """Whether global rows that read all inputs through folded projections (`ops/few`) take fewer operations than keys
+    and values of all rows."""
+    return hubs * heads * (width - dim) < width * key_heads * dim
+
+
 class LongformerAttention(SparseAttention):
     """pattern: of the ordinary rows; hubs: which rows read everything, through streams of their own."""
+
+    late = ("q_global", "k_global", "v_global")
 
     def __init__(self, pattern: Pattern, hubs: Global, site: Site, scale: float, executor: str):
         super().__init__(pattern, site, scale, executor)
@@ -140,12 +166,6 @@ class LongformerAttention(SparseAttention):
         usual = qkv(site)
         return usual | {f"{name}_global": stream for name, stream in usual.items()}
 
-    def chosen(self, at, ctx: Context) -> dict[str, Tensor]:
-        self.marks(at)
-        is_hub = at.order < self.hubs.first
-        rows = (is_hub | at.tags[self.hubs.tag] if self.hubs.tag else is_hub).nonzero()[:, 0]
-        return {"q_global": rows} if len(rows) else dict.fromkeys(("q_global", "k_global", "v_global"), rows)
-
     def forward(self, s, q_at, k_at, carry, ctx: Context):
         y, carry = super().forward(s, q_at, k_at, carry, ctx)
         hubs = self.hub_rows(q_at, ctx)
@@ -154,15 +174,22 @@ class LongformerAttention(SparseAttention):
         q, k, v = (s[f"{n}_global"] for n in "qkv")
         bias = score_bias(q_at, k_at, ctx)
         if bias is not None or not isinstance(ctx.mask, Everything):
-            z = attend(q, k, v, ctx.mask, q_at, k_at, self.scale, bias)
+            z = attend(q.grid(), k.grid(), v.grid(), ctx.mask, q_at, k_at, self.scale, bias)
             return torch.where(self.is_hub(hubs, q_at), z, y), carry
-        k, v = shared_heads(q, k), shared_heads(q, v)
-        return read_all(y, q, k, v, hubs, None if q_at.full else q_at.real, False, self.scale), carry
+        few, unseen = q.some(hubs), None if q_at.full else hidden(q_at.real, y.dtype)
+        _, heads, count, dim = few.shape
+        if k.plain and v.plain and folding_pays(count, heads, dim, k.heads, k.plain.in_features):
+            # the bias of keys changes nothing, so its gradient is zero, not absent
+            bias = None if v.plain.bias is None else v.plain.bias + 0 * k.plain.bias
+            z = attend_inputs(few, k.inputs(), k.plain.weight, v.plain.weight, bias, unseen, self.scale)
+        else:
+            z = attend_few(few, shared_heads(few, k.grid()), shared_heads(few, v.grid()), unseen, self.scale)
+        return put_rows(y, hubs, z), carry
 
     def weights(self, s, q_at, k_at, ctx):
         own = super().weights(s, q_at, k_at, ctx)
-        bias = score_bias(q_at, k_at, ctx)
-        whole = attention_weights(s["q_global"], s["k_global"], ctx.mask, q_at, k_at, self.scale, bias)
+        q, k = s["q_global"].grid(), s["k_global"].grid()
+        whole = attention_weights(q, k, ctx.mask, q_at, k_at, self.scale, score_bias(q_at, k_at, ctx))
         return torch.where(self.is_hub(self.hub_rows(q_at, ctx), q_at), whole, own)
 
     def hub_rows(self, at, ctx: Context) -> Tensor:
