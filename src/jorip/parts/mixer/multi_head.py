@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from jorip.core.context import Context
@@ -22,6 +21,7 @@ from jorip.core.init import Linear
 from jorip.core.layout import Layout, Rows
 from jorip.core.site import Site
 from jorip.core.state import Source, State
+from jorip.ops.linear import linears
 from jorip.parts.attention.base import Mechanism, MechanismModule
 from jorip.parts.attention.full import Full
 from jorip.parts.attention.late import Late
@@ -138,7 +138,8 @@ class MultiHeadMixer(MixerModule):
         if self.path in ctx.captures:
             ctx.captures[self.path] = self.mechanism.weights(s, x.at, k_at, ctx)
         y, carry = self.mechanism(s, x.at, k_at, carry, ctx)
-        return self.out(x.at.rows(y.transpose(1, 2).flatten(2))), carry
+        (merged,) = self.linears(x.at.rows(y.transpose(1, 2).flatten(2)), ["out"])
+        return merged, carry
 
     def read(self, x: Rows, memory: Rows | None, ctx: Context, state) -> tuple[dict[str, Tensor], Layout]:
         """All streams as grids, and where the keys are: this call's rows, the memory, or all that the state keeps."""
@@ -200,12 +201,11 @@ class MultiHeadMixer(MixerModule):
     def linears(self, x: Tensor, names: list[str]) -> list[Tensor]:
         """One product for all of them when there are many rows: fewer, larger calls."""
         maps = [self.get_submodule(n) for n in names]
-        plain = [m for m in maps if type(m) is Linear]  # not wrapped, by LoRA say
-        if len(maps) <= 1 or x.shape[0] < TOGETHER or len(plain) < len(maps):
+        # not wrapped, by LoRA say, and nobody waits for the call
+        plain = [m for m in maps if type(m) is Linear and not (m._forward_hooks or m._forward_pre_hooks)]
+        if x.shape[0] < TOGETHER or len(plain) < len(maps):
             return [m(x) for m in maps]
-        weight = torch.cat([m.weight for m in plain])
-        bias = torch.cat([m.bias for m in plain]) if all(m.bias is not None for m in plain) else None
-        return list(F.linear(x, weight, bias).split([m.out_features for m in plain], -1))
+        return linears(x, plain) if plain else []
 
     def new_state(self, batch: int, capacity: int, dtype, device=None):
         if self.cross and not self.mechanism.folds:

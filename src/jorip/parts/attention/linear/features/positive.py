@@ -39,8 +39,9 @@ class PositiveFeatures(RandomModule):
         return w.sub_(w.detach().amax(-1, keepdim=True)).exp_()  # in place: nothing before is needed by the backward
 
     def keys(self, x: Tensor) -> Tensor:
-        less = x.square().sum(-1, keepdim=True) * (x.shape[-1] ** -0.5 / 2)
-        return self.products(x).sub_(less + self.shift(x)).exp_()
+        less = x.square().sum(-1, keepdim=True) * (-(x.shape[-1] ** -0.5) / 2)
+        # in place: nothing before is needed by the backward, which makes no second gradient of this size to negate it
+        return self.products(x).add_(less - self.shift(x)).exp_()
 
     def products(self, x: Tensor) -> Tensor:
         return x @ (self.directions(x) * x.shape[-1] ** -0.25).T
