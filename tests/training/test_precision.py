@@ -27,10 +27,18 @@ def test_the_faster_is_chosen(slow, chosen, monkeypatch):
     def run(context):
         with context:
             bf16 = torch.is_autocast_enabled("cpu")
-        time.sleep(0.05 if ("bf16" if bf16 else "fp32") == slow else 0.001)
+        time.sleep(0.1 if ("bf16" if bf16 else "fp32") == slow else 0.03)
 
     found = p.choose("auto", CPU, run)
     assert found["precision"] == chosen and found["why"].startswith("measured: fp32 ")
+
+
+def test_what_is_too_short_is_not_measured(monkeypatch):
+    """So that the next run on this machine is the same one, whatever else the machine does."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    runs = []
+    found = p.choose("auto", CPU, lambda context: runs.append(context))
+    assert found["precision"] == "fp32" and found["why"].endswith("ms is too short to measure") and len(runs) == 4
 
 
 def test_measuring_leaves_no_trace(tmp_path, monkeypatch):
@@ -39,6 +47,7 @@ def test_measuring_leaves_no_trace(tmp_path, monkeypatch):
 
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
     monkeypatch.setattr(p, "GAIN", 1e9)
+    monkeypatch.setattr(p, "SHORT", 0.0)
     a, b = ToyTask(), ToyTask()
     train(a, TrainConfig(steps=4, precision="auto"), tmp_path / "a")
     train(b, TrainConfig(steps=4, precision="fp32"), tmp_path / "b")
@@ -47,6 +56,7 @@ def test_measuring_leaves_no_trace(tmp_path, monkeypatch):
 
 def test_measuring_takes_a_smaller_part_when_memory_is_short(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    monkeypatch.setattr(p, "SHORT", 0.0)
     result = train(ToyTask(room=20), TrainConfig(steps=3), tmp_path / "run")
     assert result.step == 3
 

@@ -17,6 +17,7 @@ from jorip.core.layout import Layout
 from jorip.core.mask import Causal, Everything
 from jorip.core.site import Site
 from jorip.parts.attention.base import MechanismModule
+from jorip.parts.attention.late import Late
 from jorip.parts.mixer.base import Mixer
 from jorip.parts.mixer.multi_head import MultiHead
 
@@ -118,7 +119,8 @@ def weighed(module: MechanismModule, site: Site, length: int) -> Tensor | None:
     streams = {n: torch.zeros(()).expand(1, s.heads, length, s.dim) for n, s in module.streams(site).items()}
     try:
         with torch.no_grad():
-            w = module.weights(streams, at, at, Context(mask=Causal() if site.causal else Everything()))
+            late = {n: Late.of(streams[n], at) for n in module.late}
+            w = module.weights(streams | late, at, at, Context(mask=Causal() if site.causal else Everything()))
     except (TypeError, ConfigError):  # it has no map, or none for such sequences
         return None
     return None if w is None else (w[0] != 0).expand(site.n_heads, -1, -1)

@@ -63,7 +63,7 @@ class TrainConfig(_Section):
 
     minutes         wall time of training and evaluation, added up over resumes
     clip            global gradient norm, None: no clipping
-    precision       auto: bf16 autocast where it is measured to be faster, else fp32 (no autocast: the model's own type)
+    precision       auto: bf16 autocast where it is measured to be 1.2 times as fast; fp32: none, the model's own type
     micro_tokens    at most so many tokens at once; None: the whole global batch. Changes memory, not results
     evaluate_every  steps, or once per epoch
     patience        stop after so many evaluations in a row without a new best; None: never

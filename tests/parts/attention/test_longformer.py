@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import nn
 from transformers import LongformerConfig
 from transformers.models.longformer.modeling_longformer import LongformerSelfAttention
 
@@ -125,8 +124,7 @@ def test_window_as_long_as_the_input_or_all_rows_global_is_full_attention():
 
 def as_late(module, s, at):
     """The streams that it gets late as if they had been projected already."""
-    late = {n: Late(Rows(at.rows(s[n].transpose(1, 2)).flatten(1), at), nn.Identity(), 2) for n in module.late}
-    return s | late
+    return s | {n: Late.of(s[n], at) for n in module.late}
 
 
 @pytest.mark.parametrize("executor", ["dense", "tiles"])

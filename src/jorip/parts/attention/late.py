@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from jorip.core.init import Linear
-from jorip.core.layout import Rows
+from jorip.core.layout import Layout, Rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,6 +22,11 @@ class Late:
     heads: int
     norm: nn.Module | None = None
     rotate: Callable[[Tensor], Tensor] | None = None
+
+    @classmethod
+    def of(cls, grid: Tensor, at: Layout) -> Late:
+        """What has been projected already: (batch, heads, longest, dim)."""
+        return cls(Rows(at.rows(grid.transpose(1, 2)).flatten(1), at), nn.Identity(), grid.shape[1])
 
     @property
     def plain(self) -> Linear | None:
