@@ -119,7 +119,7 @@ def weighed(module: MechanismModule, site: Site, length: int) -> Tensor | None:
     streams = {n: torch.zeros(()).expand(1, s.heads, length, s.dim) for n, s in module.streams(site).items()}
     try:
         with torch.no_grad():
-            late = {n: Late.of(streams[n], at) for n in module.late}
+            late: dict[str, Any] = {n: Late.of(streams[n], at) for n in module.late}
             w = module.weights(streams | late, at, at, Context(mask=Causal() if site.causal else Everything()))
     except (TypeError, ConfigError):  # it has no map, or none for such sequences
         return None
