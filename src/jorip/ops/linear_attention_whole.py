@@ -73,17 +73,20 @@ class _Read(torch.autograd.Function):
     def forward(ctx, q, state, features: Features):
         heads, dim = state.shape[1], state.shape[3] - 1
         y = like_rows(q.shape[0], q.shape[1], q.shape[2], dim, of=q)
+        dens = torch.empty(*q.shape[:3], 1, dtype=torch.promote_types(q.dtype, torch.float32), device=q.device)
         for s in stretches(q, state.shape[2]):
             a = features.queries(rows(precise(q[:, :, s]), heads))
             o = torch.bmm(a, state.flatten(0, 1).to(a.dtype))
-            y[:, :, s] = (o[..., :-1] * inverted(o[..., -1:], features.least)[0]).view(y[:, :, s].shape)
-        ctx.save_for_backward(q, state, y)
+            den = o[..., -1:]
+            y[:, :, s] = (o[..., :-1] * inverted(den, features.least)[0]).view(y[:, :, s].shape)
+            dens[:, :, s] = den.view(dens[:, :, s].shape)
+        ctx.save_for_backward(q, state, y, dens)
         ctx.features = features
         return y
 
     @staticmethod
     def backward(ctx, *grads):
-        q, state, y = ctx.saved_tensors
+        q, state, y, dens = ctx.saved_tensors
         heads, features, gy = state.shape[1], ctx.features, grads[0]
         gq, whole = like_rows(*q.shape, of=q), precise(state).flatten(0, 1)
         gstate = torch.zeros_like(whole)
@@ -93,8 +96,7 @@ class _Read(torch.autograd.Function):
                 with torch.enable_grad():
                     a = features.queries(rows(part, heads))
                 g = rows(precise(gy[:, :, s]), heads)
-                den = (a.detach() * whole[..., -1:].mT).sum(-1, keepdim=True)  # faster than a product by one column
-                inverse, used = inverted(den, features.least)
+                inverse, used = inverted(rows(dens[:, :, s], heads), features.least)
                 down = (g * rows(precise(y[:, :, s]), heads)).sum(-1, keepdim=True).neg_()
                 go = torch.cat([g, torch.where(used, down, 0.0)], -1).mul_(inverse)
                 gstate = torch.baddbmm(gstate, a.detach().transpose(1, 2), go)

@@ -69,10 +69,10 @@ def one_sum(site: Site, shape: Shape, m: MadeOf) -> Cost:
     return Cost(
         linear=(queries + keys) * m.feature_macs,
         mixing=m.size * m.dim * (queries + keys),
-        activations=outs + state + m.copies * (outs + read),
+        activations=outs + queries + state + m.copies * (outs + read),
         path=1,
         sequential=1,
-        work=int(outs + state + copies * features + 2 * at_once * m.dim),
+        work=int(outs + queries + state + copies * features + 2 * at_once * m.dim),
         back=2 * read + 3 * state + (3 + 2 * m.spare) * features + at_once * m.dim,
     )
 
