@@ -332,3 +332,17 @@ def test_a_few_hundred_rows_of_a_causal_stack_are_the_definition(spec, length):
         gy = want.detach().cos() * real
         for a, b in zip(torch.autograd.grad(found, s.values(), gy), torch.autograd.grad(want, s.values(), gy)):
             close(a, b)
+
+
+@pytest.mark.parametrize("count, length, dense", [(8, 512, True), (8, 300, True), (4, 512, False), (8, 700, False)])
+def test_many_single_edges_of_a_short_input_are_all_pairs(count, length, dense):
+    """Fetching a key for each takes longer than a mask that is kept; nothing is drawn to find that out."""
+    spec, at = MultiHead(mechanism=Sparse(pattern=Random(count=count))), site(max_len=None)
+    x, module = rows((length,)), build(spec, at)
+    patterned.program_of.cache_clear()
+    y = apply(module, x, at)
+    assert (patterned.program_of.cache_info().currsize == 0) == dense
+    tiles = build(spec.override({"mechanism.executor": "tiles"}), at)
+    close(y, apply(tiles, x, at))
+    mixing = at.n_heads * at.head_dim * length * (length if dense else count)
+    assert spec.cost(at, Shape(1, length)).mixing == 2 * mixing

@@ -142,6 +142,11 @@ class Pattern(Spec, family=True, package="jorip.parts.attention.patterns"):
         return None
 
     @property
+    def edges(self) -> int:
+        """Keys of each query that `scatter` gives."""
+        return 0
+
+    @property
     def hubs_read_all(self) -> bool:
         """Whether hubs also see everything, besides being seen."""
         return False

@@ -34,6 +34,10 @@ class Random(Pattern):
     def allow(self, p: Pairs):
         return (self.draws(p.q, p.n, p.head, p.seed, p.causal) == p.k[..., None]).any(-1)
 
+    @property
+    def edges(self):
+        return self.count
+
     def scatter(self, t: Tile):
         return self.draws(t.first, t.n, t.head, t.seed, t.causal)
 

@@ -36,6 +36,7 @@ from jorip.parts.attention.sparse.run import run
 _SHORT = 128  # rows up to which all pairs are computed: tiles have nothing to save there
 _TILE = 64  # rows of a tile where the pattern has no grain of its own
 _KEPT = 512  # rows up to which masks of all pairs are kept for the next call: 1 MiB, or as much for each head
+_EDGE = 40  # pairs of a table that take as long as a single edge, whose key is fetched for it alone
 _SPAN = 512  # rows up to which path lengths are counted, pair by pair
 
 
@@ -104,6 +105,8 @@ class Patterned(Mechanism, abstract=True):
         """For each group of heads the sets of tiles and how many rows read everything; None where all pairs are
         computed."""
         pattern = self.at(site)
+        if self.executor == "auto" and is_crowded(pattern, length):
+            return None
         heads = site.n_heads // len(pattern.groups)
         seeds = [group_seed(seed_of(site), i) if p.uses_length else 0 for i, p in enumerate(pattern.groups)]
         programs = [program_of(p, length, heads, site.causal, s, "cpu", False) for p, s in zip(pattern.groups, seeds)]
@@ -155,6 +158,12 @@ def tile_rows(pattern: Pattern) -> int:
     """The largest grain that is a handy tile; short grains are joined."""
     grains = [g for p in pattern.members_of_union if (g := p.grain) is not None and g <= 2 * _TILE]
     return _TILE if not grains else max(grains) * max(1, _TILE // (2 * max(grains)))
+
+
+def is_crowded(pattern: Pattern, length: int) -> bool:
+    """Whether there are so many single edges that all pairs, with a mask that is kept from call to call, are faster."""
+    edges = min(sum(m.edges for m in p.members_of_union) for p in pattern.groups)
+    return length <= _KEPT and not tags(pattern) and 2 * _EDGE * edges > length
 
 
 def all_dense(programs: list[Program], length: int, executor: str, stairs: Callable[[], bool]) -> bool:
@@ -269,6 +278,8 @@ class SparseAttention(MechanismModule):
         if not fits or self.executor == "dense" or short or not q_at.longest:
             return None
         if score_bias(q_at, k_at, ctx) is not None:
+            return None
+        if self.executor == "auto" and q_at.full and is_crowded(self.pattern, q_at.longest):
             return None
         found = [self.program(p, i, q_at, ctx) for i, p in enumerate(self.pattern.groups)]
         stairs = lambda: self.stairs(s, q_at, k_at, ctx) is not None  # noqa: E731
