@@ -30,9 +30,11 @@ class Late:
 
     @property
     def plain(self) -> Linear | None:
-        """Where the stream is this linear map and nothing else; None too where something is wrapped around it."""
-        alone = self.norm is None and self.rotate is None
-        return self.linear if alone and type(self.linear) is Linear else None
+        """Where the stream is this linear map and nothing else; None too where something is wrapped around it, or
+        somebody waits for its call."""
+        m = self.linear
+        alone = self.norm is None and self.rotate is None and not (m._forward_hooks or m._forward_pre_hooks)
+        return m if alone and type(m) is Linear else None
 
     def inputs(self) -> Tensor:
         """(batch, longest, width)."""
