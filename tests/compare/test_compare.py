@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import jorip
-from jorip.compare.child import MEASURES, is_result, main
+from jorip.compare.child import MEASURES, is_result, main, run_folder
 from jorip.compare.plan import Plan
 from jorip.compare.run import here, run
 from jorip.core import plugin
@@ -309,6 +309,17 @@ def test_data_that_changed_under_way(done, tmp_path):
     plan.variants[0].spec["encoder"]["vocab_size"] += 1
     with pytest.raises(CheckpointError, match="full: the data give another model than when the comparison was planned"):
         here(tmp_path, plan.variants[0], 0)
+
+
+def test_a_default_that_changed_since(done, tmp_path):
+    """What a plan left to a default is what it was then."""
+    planned = Plan.read(done.folder / "run.json").variants[0]
+    block = planned.spec["encoder"]["layer"]["pre_norm"]
+    assert block["feed_forward"]["dense"]["activation"] == "gelu", "the default of today"
+    block["feed_forward"]["dense"]["activation"] = "relu"
+    here(tmp_path, planned, 0)
+    recorded = json.loads((run_folder(tmp_path, planned, 0) / "run.json").read_text(encoding="utf-8"))
+    assert recorded["recipe"]["model"]["override"]["layer.feed_forward.activation"] == "relu"
 
 
 MINE = """from jorip.parts.attention.full import Full

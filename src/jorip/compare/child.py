@@ -16,11 +16,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+from jorip.architectures.base import from_dict
 from jorip.compare.measure import peak_of_a_step
 from jorip.compare.plan import FILE, Plan, Planned
 from jorip.core import plugin
 from jorip.core.errors import CheckpointError, JoripError, NonFiniteError, ResourceError
 from jorip.core.process_memory import largest_resident
+from jorip.core.spec import Spec, flatten
 from jorip.tasks.config import run_config
 from jorip.training.atomic import replace_json
 from jorip.training.events import plain, read_events
@@ -33,6 +35,16 @@ def run_folder(folder: Path, variant: Planned, seed: int) -> Path:
     return folder / variant.folder / f"seed-{seed}"
 
 
+def since_changed(now: Spec, variant: Planned) -> dict[str, Any]:
+    """path -> planned value of fields that the plan left to their defaults, where this version of jorip has others;
+    nothing where the models differ in more than values, or in what the data decide."""
+    before, after = flatten(from_dict(variant.spec)), flatten(now)
+    if before.keys() != after.keys():
+        return {}
+    found = {path: value for path, value in before.items() if value != after[path]}
+    return {} if any(path.endswith("vocab_size") or path.startswith("readout") for path in found) else found
+
+
 def train_one(folder: Path, variant: Planned, seed: int) -> dict[str, Any]:
     """Trains, or goes on where it stopped; the measures, which are also written. A loss that is no number, or too
     little memory, is a measure too: `failed` says it."""
@@ -42,6 +54,11 @@ def train_one(folder: Path, variant: Planned, seed: int) -> dict[str, Any]:
     path = run_folder(folder, variant, seed)
     config = run_config(variant.config | {"training": variant.config["training"] | {"seed": seed}}, variant.label)
     task = prepare(config)
+    if pinned := since_changed(task.model.spec, variant):
+        config = config.model_copy(
+            update={"model": config.model.model_copy(update={"override": config.model.override | pinned})}
+        )
+        task = prepare(config)
     if task.model.spec.to_dict() != variant.spec:
         raise CheckpointError(
             f"{variant.label}: the data give another model than when the comparison was planned: they have changed, "
