@@ -42,7 +42,8 @@ def since_changed(now: Spec, variant: Planned) -> dict[str, Any]:
     if before.keys() != after.keys():
         return {}
     found = {path: value for path, value in before.items() if value != after[path]}
-    return {} if any(path.endswith("vocab_size") or path.startswith("readout") for path in found) else found
+    of_data = {"vocab_size", "readout"}
+    return {} if any(of_data & set(path.split(".")) for path in found) else found
 
 
 def train_one(folder: Path, variant: Planned, seed: int) -> dict[str, Any]:

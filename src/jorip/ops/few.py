@@ -1,5 +1,5 @@
 """Softmax attention of a few queries that read everything, a stretch of keys after the other: the largest score so far
-and the sums under it go along (Milakov & Gimelshein 2018, 1805.02867), so that no scores leave a core's cache. The
+and the sums under it go along (Milakov & Gimelshein 2018, 1805.02867), so that scores of all keys never exist. The
 backward keeps only the log-sum-exp of every query and makes the weights again.
 
 For few queries this is faster than torch's fused kernel, backwards above all; keys and values may be any views, which

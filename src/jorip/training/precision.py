@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 
 GAIN = 1.2  # bf16 must be so much faster to be worth its rounding, and to be chosen again by the next run
-SHORT = 0.02  # seconds of a forward and backward whose measurement would say as much of the machine's other work
+SHORT = 0.02  # seconds on a CPU, below which a measurement says as much of the machine's other work
 
 
 def has_bf16(device: torch.device) -> bool:
@@ -33,7 +33,7 @@ def choose(wanted: str, device: torch.device, run: Callable[[AbstractContextMana
         return {"precision": "fp32", "why": f"this {device.type} has no bf16 arithmetic"}
     _timed(run, "fp32", device)  # the first pass allocates and tunes
     once = min(_timed(run, "fp32", device) for _ in range(3))
-    if once < SHORT:
+    if device.type == "cpu" and once < SHORT:
         return {"precision": "fp32", "why": f"a forward and backward of {1000 * once:.2g} ms is too short to measure"}
     rounds = [{p: _timed(run, p, device) for p in ("fp32", "bf16")} for _ in range(2)]
     seconds = {p: min(r[p] for r in rounds) for p in ("fp32", "bf16")}

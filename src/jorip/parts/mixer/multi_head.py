@@ -175,7 +175,8 @@ class MultiHeadMixer(MixerModule):
         return self.out(q_at.rows(y.transpose(1, 2).flatten(2))), carry
 
     def project(self, x: Rows, ctx: Context, memory: bool | None) -> dict[str, Tensor]:
-        """Streams of one side (None: both) as rows (rows, heads, dim), rotated where they ask for it."""
+        """Streams of one side (None: both) as rows (rows, heads, dim), rotated where they ask for it; late ones as
+        `Late`."""
         names = [n for n, s in self.streams.items() if memory is None or s.memory == memory]
         late = self.mechanism.late
         rows: dict[str, Any] = {}
@@ -185,7 +186,7 @@ class MultiHeadMixer(MixerModule):
             norm, rotate = self.after(name, x.at, ctx)
             r = r if norm is None else norm(r)
             rows[name] = r if rotate is None else rotate(r)
-        for name in late:
+        for name in (n for n in names if n in late):
             linear, heads = self.get_submodule(name), self.streams[name].heads
             rows[name] = Late(x, linear, heads, *self.after(name, x.at, ctx))
         return rows
